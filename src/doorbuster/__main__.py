@@ -1,0 +1,5 @@
+"""`python -m doorbuster`."""
+
+from doorbuster.apps.cli import main
+
+main()

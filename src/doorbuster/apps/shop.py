@@ -1,0 +1,141 @@
+"""The shop: every context, built and bound to its neighbours. The one place that knows them all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from doorbuster.contexts.accounts import wiring as accounts
+from doorbuster.contexts.catalog import wiring as catalog
+from doorbuster.contexts.flash_sale import wiring as flash_sale
+from doorbuster.contexts.orders import wiring as orders
+from doorbuster.contexts.payments import wiring as payments
+from doorbuster.kernel.clock import SystemClock
+from doorbuster.platform.bus.wakeups import Wakeups
+from doorbuster.platform.context import Context, Platform
+from doorbuster.platform.http.tokens import KeyRing
+from doorbuster.platform.settings.secrets import load_secrets
+from doorbuster.platform.settings.tree import Settings
+from doorbuster.platform.sql.database import Database
+from doorbuster.platform.sql.migrations import migrate, pending
+from doorbuster.platform.sql.open import open_databases
+from doorbuster.platform.sql.workers import HISTORY as WORKER_HISTORY
+from doorbuster.platform.sql.workers import WorkerLease
+
+CONTEXTS = ("accounts", "catalog", "flash_sale", "orders", "payments")
+WORKERS = "workers"
+
+
+@dataclass(frozen=True)
+class Shop:
+    settings: Settings
+    platform: Platform
+    lease: WorkerLease
+    ring: KeyRing
+    databases: Mapping[str, Database]
+    accounts: accounts.AccountsContext
+    catalog: catalog.CatalogContext
+    flash_sale: flash_sale.FlashSaleContext
+    orders: orders.OrdersContext
+    payments: payments.PaymentsContext
+
+    @property
+    def contexts(self) -> Sequence[Context]:
+        return [
+            self.accounts.context,
+            self.catalog.context,
+            self.flash_sale.context,
+            self.orders.context,
+            self.payments.context,
+        ]
+
+
+class NotMigrated(Exception):
+    """The database lacks migrations: `doorbuster migrate` applies them."""
+
+
+HISTORIES = {
+    WORKERS: WORKER_HISTORY,
+    "accounts": accounts.HISTORY,
+    "catalog": catalog.HISTORY,
+    "flash_sale": flash_sale.HISTORY,
+    "orders": orders.HISTORY,
+    "payments": payments.HISTORY,
+}
+
+
+async def migrate_all(settings: Settings) -> dict[str, list[str]]:
+    """Applies what is pending in every context. Returns the names of what was applied, by context."""
+    databases = await open_databases(settings.database, settings.folder, list(HISTORIES))
+    now_ms = SystemClock().now_ms()
+    try:
+        return {name: await migrate(databases[name], history, now_ms) for name, history in HISTORIES.items()}
+    finally:
+        for database in databases.values():
+            await database.close()
+
+
+@asynccontextmanager
+async def open_shop(settings: Settings, wakeups: Wakeups | None = None) -> AsyncGenerator[Shop]:
+    """Builds the shop on its databases, and closes them in the end.
+
+    The embedded stores are migrated here; a PostgreSQL is migrated by `doorbuster migrate`.
+    Raises WrongSetting, NotDurable, NotMigrated, NewerSchema, Unavailable.
+    """
+    secrets = load_secrets(settings)
+    clock = SystemClock()
+    databases = await open_databases(settings.database, settings.folder, list(HISTORIES))
+    try:
+        await _check_migrations(settings, databases, clock.now_ms())
+        lease = await WorkerLease.take(databases[WORKERS], clock)
+        platform = Platform(settings, clock, lease.ids, wakeups or Wakeups())
+        ring = KeyRing(secrets.signing_keys(), clock)
+        shop = _build(settings, platform, lease, ring, databases, secrets.webhook_secrets)
+        try:
+            yield shop
+        finally:
+            await shop.flash_sale.service.close()
+            await shop.payments.close()
+            await lease.release()
+    finally:
+        for database in databases.values():
+            await database.close()
+
+
+async def _check_migrations(settings: Settings, databases: Mapping[str, Database], now_ms: int) -> None:
+    for name, history in HISTORIES.items():
+        missing = await pending(databases[name], history)
+        if not missing:
+            continue
+        if settings.database.url:
+            raise NotMigrated(f"{name} lacks {', '.join(missing)}: run `doorbuster migrate` first")
+        await migrate(databases[name], history, now_ms)
+
+
+def _build(
+    settings: Settings,
+    platform: Platform,
+    lease: WorkerLease,
+    ring: KeyRing,
+    databases: Mapping[str, Database],
+    webhook_secrets: Sequence[str],
+) -> Shop:
+    """Who asks whom: orders → flash_sale → catalog; orders → payments."""
+    built_accounts = accounts.build(platform, databases["accounts"], ring)
+    built_catalog = catalog.build(platform, databases["catalog"])
+    built_flash_sale = flash_sale.build(platform, databases["flash_sale"], built_catalog.service)
+    built_payments = payments.build(platform, databases["payments"], webhook_secrets)
+    built_orders = orders.build(platform, databases["orders"], built_flash_sale.service, built_payments.service)
+    return Shop(
+        settings,
+        platform,
+        lease,
+        ring,
+        databases,
+        built_accounts,
+        built_catalog,
+        built_flash_sale,
+        built_orders,
+        built_payments,
+    )

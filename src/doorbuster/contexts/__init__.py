@@ -1,0 +1,1 @@
+"""The business: bounded contexts, none of which imports another."""

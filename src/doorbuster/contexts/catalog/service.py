@@ -1,0 +1,166 @@
+"""Use cases of the catalogue: publish products, change them, find them, carry them in and out of files."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import BinaryIO
+
+from doorbuster.contexts.catalog import store
+from doorbuster.contexts.catalog.exchange import csv_format, jsonl_format
+from doorbuster.contexts.catalog.exchange.importing import OnProgress, import_file
+from doorbuster.contexts.catalog.model import (
+    ProductChange,
+    ProductDraft,
+    check,
+    check_seller,
+    draft_after,
+    editable,
+    new_product,
+    revised,
+    visible,
+)
+from doorbuster.contracts.catalog import (
+    FileFormat,
+    ImportReport,
+    Product,
+    ProductChanged,
+    ProductPublished,
+    SkuCodeTaken,
+    SkuFacts,
+    SkuNotFound,
+)
+from doorbuster.kernel.principal import Principal
+from doorbuster.platform.bus.outbox import emit
+from doorbuster.platform.context import Platform
+from doorbuster.platform.sql.database import Database, Tx
+from doorbuster.platform.sql.idempotency import once
+from doorbuster.platform.sql.paging import Page
+
+NAME = "catalog"
+EXPORT_PAGE = 200
+"""Products per page of an export: up to 10,000 SKUs in memory."""
+
+
+class CatalogService:
+    def __init__(self, platform: Platform, database: Database) -> None:
+        self._platform = platform
+        self._database = database
+
+    # --- products -----------------------------------------------------------------------------------------------
+
+    async def create(self, principal: Principal, key: str, draft: ProductDraft) -> Product:
+        """A new product of this merchant (or admin): the same one for the same key.
+
+        Raises Forbidden, ProductInvalid, SkuCodeTaken, IdempotencyKeyReused.
+        """
+        check_seller(principal)
+        check(draft)
+        now_ms = self._platform.clock.now_ms()
+        merchant_id = principal.account_id
+
+        def create(tx: Tx) -> Product:
+            product = new_product(draft, merchant_id, now_ms, lambda: self._platform.ids.next(merchant_id))
+            store.insert_products(tx, [product])
+            _add_skus(tx, product, 0)
+            emit(tx, [ProductPublished(product.id, product.version)], now_ms)
+            return product
+
+        scope = f"product:{merchant_id}"
+        product = await self._database.write(
+            lambda tx: once(tx, scope, key, draft, Product, now_ms, lambda: create(tx))
+        )
+        self._platform.wakeups.wake(NAME)
+        return product
+
+    async def change(self, principal: Principal, product_id: int, change: ProductChange) -> Product:
+        """The product after the change, or as it is if it looks like that already.
+
+        Raises Forbidden, ProductNotFound, NotYourProduct, ProductChanged, ProductInvalid, SkuCodeTaken.
+        """
+        check_seller(principal)
+        now_ms = self._platform.clock.now_ms()
+
+        def work(tx: Tx) -> Product:
+            found = store.find(tx, [product_id], lock=True)
+            before = editable(found[0] if found else None, principal, change.version)
+            draft = draft_after(before, change)
+            after = revised(before, draft, now_ms, lambda: self._platform.ids.next(before.merchant_id))
+            if after is before:
+                return before
+            if not store.update_product(tx, before, after):
+                raise ProductChanged
+            store.update_skus(tx, [(before, after)])
+            _add_skus(tx, after, len(before.skus))
+            emit(tx, [ProductPublished(after.id, after.version)], now_ms)
+            return after
+
+        product = await self._database.write(work)
+        self._platform.wakeups.wake(NAME)
+        return product
+
+    async def product(self, principal: Principal | None, product_id: int) -> Product:
+        """Raises ProductNotFound, also for a draft of somebody else."""
+        found = await self._database.read(lambda tx: store.find(tx, [product_id]))
+        return visible(found[0] if found else None, principal)
+
+    async def products(self, after: int, limit: int, category: str | None = None) -> Page[Product]:
+        """Products on sale with an id above `after`, oldest first, of one category or of all."""
+        statement = store.active_page(after, limit + 1, category)
+        found = await self._database.read(lambda tx: store.page(tx, statement))
+        more = len(found) > limit
+        return Page(found[:limit], found[limit - 1].id if more else None)
+
+    async def categories(self) -> Sequence[str]:
+        """Categories that have a product on sale, in order, at most store.CATEGORIES_MAX."""
+        return await self._database.read(store.categories)
+
+    async def sku(self, sku_id: int) -> SkuFacts:
+        """See contracts.catalog.Catalog."""
+        facts = await self._database.read(lambda tx: store.find_sku(tx, sku_id))
+        if facts is None:
+            raise SkuNotFound
+        return facts
+
+    # --- files --------------------------------------------------------------------------------------------------
+
+    async def import_products(
+        self,
+        source: BinaryIO,
+        file_format: FileFormat,
+        merchant_id: int,
+        on_progress: OnProgress | None = None,
+    ) -> ImportReport:
+        """Creates and changes products of a merchant as the file says, all of it or nothing; see `exchange`.
+
+        For operators: acts as the merchant. `on_progress` may be called on another thread.
+        Raises what Database.write raises; then nothing was written (except after OutcomeUnknown: import again).
+        """
+        report = await import_file(self._platform, self._database, source, file_format, merchant_id, on_progress)
+        if report.ok:
+            self._platform.wakeups.wake(NAME)
+        return report
+
+    async def export_products(self, file_format: FileFormat, merchant_id: int) -> AsyncIterator[bytes]:
+        """All products of a merchant in the format that `import_products` reads, in pieces.
+
+        Every product is whole; products that change meanwhile may be exported before or after their change.
+        """
+        written = jsonl_format.written if file_format == "jsonl" else csv_format.written
+        if file_format == "csv":
+            yield csv_format.HEADER
+        after = 0
+        while True:
+            statement = store.merchant_page(merchant_id, after, EXPORT_PAGE)
+            found = await self._database.read(lambda tx, statement=statement: store.page(tx, statement))
+            if not found:
+                return
+            yield written(found)
+            after = found[-1].id
+
+
+def _add_skus(tx: Tx, product: Product, start: int) -> None:
+    """Inserts the SKUs from `start` on. Raises SkuCodeTaken."""
+    for position in range(start, len(product.skus)):
+        if not store.add_sku(tx, product, position):
+            code = product.skus[position].code
+            raise SkuCodeTaken(f"another product has a SKU with the code {code!r}", code=code)

@@ -1,0 +1,1 @@
+"""Flash sale: units that everybody wants at once, given to whoever comes first, never one too many."""

@@ -1,0 +1,60 @@
+"""Sales, allotments, claims, quotas."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from doorbuster.platform.bus.tables import create_tables
+from doorbuster.platform.sql.idempotency import metadata as idempotency
+from doorbuster.platform.sql.types import BigKey
+
+revision = "0001_first"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "sales",
+        sa.Column("sale_id", BigKey, primary_key=True, autoincrement=False),
+        sa.Column("merchant_id", sa.BigInteger, nullable=False),
+        sa.Column("sku_id", sa.BigInteger, nullable=False),
+        sa.Column("title", sa.Text, nullable=False),
+        sa.Column("price_amount", sa.BigInteger, nullable=False),
+        sa.Column("currency", sa.Text, nullable=False),
+        sa.Column("limit_per_customer", sa.BigInteger, nullable=False),
+        sa.Column("pay_within_ms", sa.BigInteger, nullable=False),
+        sa.Column("created_ms", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "allotments",
+        sa.Column("sale_id", BigKey, primary_key=True, autoincrement=False),
+        sa.Column("units", sa.BigInteger, nullable=False),
+        sa.Column("units_left", sa.BigInteger, nullable=False),
+        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("opens_ms", sa.BigInteger, nullable=False),
+        sa.Column("closes_ms", sa.BigInteger, nullable=False),
+        sa.CheckConstraint("units_left >= 0 AND units_left <= units", name="no_oversell"),
+    )
+    op.create_index("allotments_by_close", "allotments", ["closes_ms"])
+    op.create_table(
+        "claims",
+        sa.Column("order_id", BigKey, primary_key=True, autoincrement=False),
+        sa.Column("sale_id", sa.BigInteger, nullable=False),
+        sa.Column("customer_id", sa.BigInteger, nullable=False),
+        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("quantity", sa.BigInteger, nullable=False),
+        sa.Column("claimed_ms", sa.BigInteger, nullable=False),
+        sa.Column("released_ms", sa.BigInteger),
+        sa.UniqueConstraint("sale_id", "customer_id", "key", name="one_claim_per_key"),
+        sa.CheckConstraint("quantity > 0", name="quantity_is_positive"),
+    )
+    op.create_table(
+        "quotas",
+        sa.Column("sale_id", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("customer_id", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("used", sa.BigInteger, nullable=False),
+        sa.Column("limit_per_customer", sa.BigInteger, nullable=False),
+        sa.Column("given_back", sa.Integer, nullable=False),
+        sa.CheckConstraint("used >= 0 AND used <= limit_per_customer", name="within_limit"),
+        sqlite_with_rowid=False,
+    )
+    idempotency.create_all(op.get_bind(), checkfirst=False)
+    create_tables()

@@ -1,0 +1,205 @@
+"""Use cases of the flash sale: hold a sale, claim in it, release what is not paid."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import structlog
+
+from doorbuster.contexts.flash_sale import books, claiming, store
+from doorbuster.contexts.flash_sale.live import LiveSales, View
+from doorbuster.contexts.flash_sale.model import Sale, Terms, plan_sale
+from doorbuster.contracts.audit import FACTS_PAGE, Check, ClaimFact
+from doorbuster.contracts.catalog import Catalog
+from doorbuster.contracts.flash_sale import Claim, ClaimNotFound, ClaimRequest, SaleNotFound, SaleProposal
+from doorbuster.kernel.deadline import Deadline
+from doorbuster.kernel.errors import Forbidden, OutcomeUnknown, ShopError, Unavailable
+from doorbuster.kernel.ids import ID_MAX
+from doorbuster.kernel.principal import Principal
+from doorbuster.platform.context import Platform
+from doorbuster.platform.sql.database import Database, Tx
+from doorbuster.platform.sql.group_commit import GroupCommit
+from doorbuster.platform.sql.idempotency import once
+from doorbuster.platform.sql.paging import Page
+from doorbuster.platform.telemetry.crash_points import crash_point
+
+NAME = "flash_sale"
+UNKNOWN_REPEATS, UNKNOWN_PAUSE_S = 5, 0.2
+"""How often a batch whose COMMIT was cut off is asked again before its callers are told that nobody knows."""
+
+log = structlog.get_logger(NAME)
+
+
+class FlashSaleService:
+    def __init__(self, platform: Platform, database: Database, catalog: Catalog) -> None:
+        self._platform = platform
+        self._database = database
+        self._catalog = catalog
+        self.live = LiveSales(database, platform.clock)
+        settings = platform.settings.flash_sale
+        self._commits: GroupCommit[ClaimRequest, Claim] = GroupCommit(
+            self._commit, max_batch=settings.batch_max, max_waiting=settings.waiting_max
+        )
+
+    # --- claims -------------------------------------------------------------------------------------------------
+
+    async def claim(self, request: ClaimRequest, deadline: Deadline | None = None) -> Claim:
+        """Claims units: durable when this returns.
+
+        Raises SaleNotFound, SoldOut, LimitReached, SaleNotOpen, IdempotencyKeyReused, Overloaded, Unavailable,
+        OutcomeUnknown.
+        """
+        view = self.live.known(request.sale_id) or await self.live.view(request.sale_id)
+        refusal = self.live.refusal(view, request.customer_id, self._platform.clock.now_ms())
+        if refusal is not None:
+            raise refusal
+        return await self._commits.submit(request, deadline)
+
+    async def claim_many(
+        self, requests: Sequence[ClaimRequest], deadline: Deadline | None = None
+    ) -> Sequence[Claim | Exception]:
+        """See contracts.flash_sale.FlashSale."""
+        outcomes = await asyncio.gather(
+            *(self.claim(request, deadline) for request in requests), return_exceptions=True
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
+                raise outcome
+        return [outcome for outcome in outcomes if isinstance(outcome, (Claim, Exception))]
+
+    async def _commit(self, requests: Sequence[ClaimRequest]) -> Sequence[Claim | ShopError]:
+        """One durable transaction for a batch."""
+        terms = await self._terms({request.sale_id for request in requests})
+        batch = await self._claim_certainly(requests, terms)
+        crash_point("claim.committed-not-answered")
+        for allotment in batch.allotments:
+            self.live.learn(allotment)
+        self._platform.wakeups.wake(NAME)
+        return batch.outcomes
+
+    async def _claim_certainly(self, requests: Sequence[ClaimRequest], terms: dict[int, Terms]) -> claiming.Batch:
+        """Commits the batch; if the connection is lost during the commit, asks again with the same keys.
+
+        The repeat waits for the lock that the lost transaction held, then finds its keys or decides anew.
+        """
+        try:
+            return await self._claim_batch(requests, terms)
+        except OutcomeUnknown:
+            log.warning("connection lost during commit; asking again", requests=len(requests))
+        for _ in range(UNKNOWN_REPEATS):
+            try:
+                return await self._claim_batch(requests, terms)
+            except (OutcomeUnknown, Unavailable) as again:
+                log.warning("still not known", error=repr(again))
+                await asyncio.sleep(UNKNOWN_PAUSE_S)
+        raise OutcomeUnknown
+
+    async def _claim_batch(self, requests: Sequence[ClaimRequest], terms: dict[int, Terms]) -> claiming.Batch:
+        def work(tx: Tx) -> claiming.Batch:
+            batch = claiming.claim_batch(tx, requests, terms, self._platform.clock, self._platform.ids.next)
+            crash_point("claim.written-not-committed")
+            return batch
+
+        return await self._database.write(work)
+
+    async def _terms(self, sale_ids: set[int]) -> dict[int, Terms]:
+        terms: dict[int, Terms] = {}
+        for sale_id in sale_ids:
+            try:
+                terms[sale_id] = (await self.live.view(sale_id)).terms
+            except SaleNotFound:
+                log.info("claim in a sale that does not exist", sale_id=sale_id)
+        return terms
+
+    async def claims(self, order_ids: Sequence[int]) -> Sequence[Claim]:
+        """See contracts.flash_sale.FlashSale."""
+        return await self._database.read(lambda tx: store.find_claims(tx, order_ids))
+
+    async def own_claim(self, principal: Principal, order_id: int) -> Claim:
+        """Raises ClaimNotFound, also for somebody else's."""
+        found = await self.claims([order_id])
+        if not found or found[0].customer_id != principal.account_id:
+            raise ClaimNotFound
+        return found[0]
+
+    # --- sales --------------------------------------------------------------------------------------------------
+
+    async def create_sale(self, principal: Principal, key: str, proposal: SaleProposal) -> Sale:
+        """Schedules a sale of a SKU of one's own. Raises SkuNotFound, Forbidden, SaleTermsInvalid."""
+        sku = await self._catalog.sku(proposal.sku_id)
+        _check_owner(principal, sku.merchant_id)
+        now_ms = self._platform.clock.now_ms()
+
+        def create(tx: Tx) -> Sale:
+            sale = plan_sale(proposal, sku, self._platform.ids.next(), now_ms)
+            store.insert_sale(tx, sale)
+            return sale
+
+        scope = f"sale:{principal.account_id}"
+        return await self._database.write(lambda tx: once(tx, scope, key, proposal, Sale, now_ms, lambda: create(tx)))
+
+    async def open_sale(self, principal: Principal, sale_id: int) -> Sale:
+        """Opens a scheduled sale now; does nothing if it is open. Raises SaleNotFound, Forbidden."""
+        return await self._change(principal, sale_id, store.set_opening)
+
+    async def close_sale(self, principal: Principal, sale_id: int) -> Sale:
+        """Closes a sale now; does nothing if it is closed. Raises SaleNotFound, Forbidden."""
+        return await self._change(principal, sale_id, store.set_closing)
+
+    async def _change(self, principal: Principal, sale_id: int, change: Callable[[Tx, int, int], None]) -> Sale:
+        _check_owner(principal, (await self.live.read(sale_id)).terms.merchant_id)
+        now_ms = self._platform.clock.now_ms()
+
+        def work(tx: Tx) -> Sale:
+            change(tx, sale_id, now_ms)
+            sale = store.find_sale(tx, sale_id)
+            assert sale is not None, "sales are never deleted"
+            return sale
+
+        sale = await self._database.write(work)
+        self.live.learn(sale.allotment)
+        return sale
+
+    async def sale(self, sale_id: int) -> View:
+        """The sale as known to this process, at most a second behind. Raises SaleNotFound, Unavailable."""
+        return await self.live.fresh(sale_id)
+
+    async def list_sales(self, before: int | None, limit: int) -> Page[Sale]:
+        """The newest sales first."""
+        found = await self._database.read(lambda tx: store.list_sales(tx, before or ID_MAX, limit + 1))
+        more = len(found) > limit
+        return Page(found[:limit], found[limit - 1].terms.sale_id if more else None)
+
+    # --- books --------------------------------------------------------------------------------------------------
+
+    async def audit(self) -> Sequence[Check]:
+        """See contracts.audit.Auditable."""
+        return await self._database.read(books.checks)
+
+    async def claim_facts(self, after: int = 0) -> AsyncIterator[Sequence[ClaimFact]]:
+        """See contracts.audit.AuditsClaims."""
+        while True:
+            page = await self._database.read(lambda tx, after=after: store.page_of_claims(tx, after, FACTS_PAGE))
+            if page:
+                yield [_fact(claim) for claim in page]
+                after = page[-1].order_id
+            if len(page) < FACTS_PAGE:
+                return
+
+    async def claim_facts_of(self, order_ids: Sequence[int]) -> Sequence[ClaimFact]:
+        """See contracts.audit.AuditsClaims."""
+        return [_fact(claim) for claim in await self.claims(order_ids)]
+
+    async def close(self) -> None:
+        await self._commits.close()
+
+
+def _fact(claim: Claim) -> ClaimFact:
+    total = claim.unit_price.times(claim.quantity)
+    return ClaimFact(claim.order_id, claim.customer_id, total, claim.released, claim.pay_by_ms)
+
+
+def _check_owner(principal: Principal, merchant_id: int) -> None:
+    if principal.role != "admin" and principal.account_id != merchant_id:
+        raise Forbidden("only the merchant of the SKU or an admin may do that")

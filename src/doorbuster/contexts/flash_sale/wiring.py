@@ -1,0 +1,48 @@
+"""Builds the flash sale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from doorbuster.contexts.flash_sale.events import consumers
+from doorbuster.contexts.flash_sale.service import NAME, FlashSaleService
+from doorbuster.contracts.catalog import Catalog
+from doorbuster.platform.context import BackgroundTask, Context, Faces, Platform
+from doorbuster.platform.sql.database import Database
+from doorbuster.platform.sql.migrations import History
+
+HISTORY = History("doorbuster.contexts.flash_sale.migrations")
+
+
+@dataclass(frozen=True)
+class FlashSaleContext:
+    service: FlashSaleService
+    context: Context
+
+
+def build(platform: Platform, database: Database, catalog: Catalog) -> FlashSaleContext:
+    service = FlashSaleService(platform, database, catalog)
+
+    def faces() -> Faces:
+        from doorbuster.contexts.flash_sale import http
+
+        timeout_s = platform.settings.http.request_timeout_s
+        return Faces(http.routes(service, platform.clock), [http.claim_route(service, timeout_s)])
+
+    return FlashSaleContext(
+        service,
+        Context(
+            name=NAME,
+            database=database,
+            history=HISTORY,
+            faces=faces,
+            consumers=consumers(platform.clock),
+            # Releases meet claims in the one writer of the sale's process.
+            consumers_room="front",
+            tasks=(
+                BackgroundTask("flash-sale-watch", "front", service.live.watch),
+                BackgroundTask("flash-sale-holders", "front", service.live.watch_holders),
+            ),
+            keeps_idempotency_keys=True,
+        ),
+    )

@@ -1,0 +1,71 @@
+"""The orders' tables."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from doorbuster.platform.sql.types import BigKey
+
+metadata = sa.MetaData()
+
+orders = sa.Table(
+    "orders",
+    metadata,
+    sa.Column("id", BigKey, primary_key=True, autoincrement=False),
+    sa.Column("customer_id", sa.BigInteger, nullable=False),
+    sa.Column("sale_id", sa.BigInteger),
+    sa.Column("status", sa.Text, nullable=False),
+    # The number of moves so far; the latest move has it as its number.
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("total_amount", sa.BigInteger, nullable=False),
+    sa.Column("currency", sa.Text, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("pay_by_ms", sa.BigInteger, nullable=False),
+    sa.Column("payment_id", sa.BigInteger),
+    sa.CheckConstraint("total_amount >= 0", name="total_not_negative"),
+    sa.CheckConstraint(
+        "status IN ('pending_payment', 'paid', 'shipped', 'delivering', 'completed', 'cancelled', 'refunding', "
+        "'refunded')",
+        name="known_status",
+    ),
+    sa.CheckConstraint(
+        "status NOT IN ('paid', 'shipped', 'delivering', 'completed', 'refunding', 'refunded') "
+        "OR payment_id IS NOT NULL",
+        name="paid_by_something",
+    ),
+    sa.Index("orders_of_customer", "customer_id", "id"),
+    # Only the unpaid: it stays small however many orders there are.
+    sa.Index(
+        "orders_to_pay",
+        "pay_by_ms",
+        "id",
+        sqlite_where=sa.text("status = 'pending_payment'"),
+        postgresql_where=sa.text("status = 'pending_payment'"),
+    ),
+)
+
+lines = sa.Table(
+    "order_lines",
+    metadata,
+    sa.Column("order_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("n", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("sku_id", sa.BigInteger, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("quantity", sa.BigInteger, nullable=False),
+    sa.Column("unit_amount", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("quantity > 0", name="quantity_is_positive"),
+    sqlite_with_rowid=False,
+)
+
+moves = sa.Table(
+    "order_moves",
+    metadata,
+    sa.Column("order_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("n", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("from_status", sa.Text),
+    sa.Column("to_status", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("cause", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)

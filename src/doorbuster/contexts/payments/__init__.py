@@ -1,0 +1,1 @@
+"""Payments: money in through a provider, money back, and a ledger of both."""

@@ -1,0 +1,1 @@
+"""The tables of payments and the SQL on them. Nobody else names these tables."""

@@ -1,0 +1,1 @@
+"""The instruments: load, proof, measurement, demonstration."""

@@ -1,0 +1,70 @@
+"""What the demo shows: steps as they happen, and a stampede live."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from doorbuster.lab.stampede import Progress
+
+_COLUMNS = ("arrived", "in flight", "claimed", "sold out", "over limit", "errors", "p50 ms", "p99 ms", "answers/s")
+
+
+class LiveView:
+    """A table that is redrawn on a terminal, and a line a second elsewhere."""
+
+    def __init__(self, console: Console | None = None, units: int | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._units = units
+        self._live = Live(console=self._console, refresh_per_second=8) if self._console.is_terminal else None
+        self._said_s = 0.0
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, progress: Progress) -> None:
+        if self._live:
+            self._live.update(self._table(progress))
+        elif time.monotonic() - self._said_s >= 1.0:
+            self._said_s = time.monotonic()
+            values = zip(self._names(), self._values(progress), strict=True)
+            self._console.print("    " + ", ".join(f"{name} {value}" for name, value in values), highlight=False)
+
+    def _names(self) -> tuple[str, ...]:
+        return (*_COLUMNS, "units left") if self._units is not None else _COLUMNS
+
+    def _values(self, seen: Progress) -> list[str]:
+        values = [
+            f"{seen.arrived}",
+            f"{seen.in_flight}",
+            f"{seen.claimed}",
+            f"{seen.sold_out}",
+            f"{seen.limited}",
+            f"{seen.errors + seen.unknown}",
+            f"{seen.p50_ms:.1f}",
+            f"{seen.p99_ms:.1f}",
+            f"{seen.per_s:.0f}",
+        ]
+        if self._units is not None:
+            values.append(f"{max(0, self._units - seen.claimed)}")
+        return values
+
+    def _table(self, seen: Progress) -> Table:
+        table = Table(box=None, padding=(0, 2))
+        for name in self._names():
+            table.add_column(name, justify="right")
+        table.add_row(*self._values(seen))
+        return table

@@ -1,0 +1,139 @@
+"""A connection with bounds: uvicorn's own waits for ever and takes request heads of any size.
+
+What is not HTTP is refused as a problem like everything else, and never in place of the answer to an earlier request
+of the same connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Any, Literal, cast
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from doorbuster.kernel.errors import ShopError
+from doorbuster.platform.http.problems import HeadTooLarge, MalformedHttp, RequestTooSlow, problem_of
+from doorbuster.platform.http.raw import NO_SNIFFING
+
+ARRIVAL_S = 15.0
+"""Within this time a request must have arrived, from its first byte to the last of its body; and within it a client
+must take something of an answer that it does not read fast enough."""
+HEAD_BYTES_MAX = 64 * 1024
+"""Of a request line and headers that come in pieces; a whole one is bounded by what is read at once (256 KiB)."""
+
+State = Literal["idle", "head", "body", "answering", "draining"]
+"""What a connection is at: nothing; reading a request's head or body; an answer; the rest of a refused body."""
+
+
+class BoundedHttp(HttpToolsProtocol):
+    def __init__(self, *arguments: Any, arrival_s: float, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._arrival_s = arrival_s
+        self._arriving: object = None
+        self._since_s = 0.0
+        self._head_bytes = 0
+        self._stalled: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
+        super().connection_made(transport)
+        self._since_s = self.loop.time()
+        self._expect_more("head")
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        cycle = self.cycle
+        # On the hot path a request is whole now, and being answered.
+        if not cycle or cycle.more_body or cycle.response_complete or cycle.scope is not self.scope:
+            self._note_part(len(data))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._no_longer_stalled()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self._arrival_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._no_longer_stalled()
+        super().resume_writing()
+
+    def _no_longer_stalled(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio declares it
+        """A client that says that it has sent everything still gets its answer."""
+        waits = self._state() == "answering" and not self.cycle.more_body
+        if waits:
+            self.cycle.keep_alive = False
+        return waits
+
+    def _state(self) -> State:
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if self.pipeline:
+            return "answering"
+        if cycle is not None and not cycle.response_complete and (cycle.response_started or not cycle.more_body):
+            return "answering"
+        if cycle is None or cycle.scope is not self.scope:
+            return "head" if self.scope else "idle"
+        if cycle.response_complete:
+            return "draining" if cycle.more_body else "idle"
+        return "body"
+
+    def _note_part(self, size: int) -> None:
+        """Something has arrived, but not a whole request: the rest must come in time."""
+        if self.transport.is_closing():
+            return
+        if self._arriving is not self.scope:
+            self._arriving, self._since_s, self._head_bytes = self.scope, self.loop.time(), 0
+        state = self._state()
+        if state in ("head", "answering"):
+            self._head_bytes += size
+        if self._head_bytes <= HEAD_BYTES_MAX:
+            self._expect_more(state)
+        elif state == "answering":
+            self.flow.pause_reading()  # until the answer is sent
+        else:
+            self._refuse(HeadTooLarge(limit_bytes=HEAD_BYTES_MAX))
+
+    def _expect_more(self, state: State) -> None:
+        self._unset_keepalive_if_required()
+        due_s = self.loop.time() + self.timeout_keep_alive if state == "idle" else self._since_s + self._arrival_s
+        self.timeout_keep_alive_task = self.loop.call_at(due_s, self._give_up)
+
+    def _give_up(self) -> None:
+        state = self._state()
+        if state in ("head", "body") and self.scope:
+            self._refuse(RequestTooSlow())
+        elif state != "answering" and not self.transport.is_closing():
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's signature
+        """What has arrived is not HTTP."""
+        state = self._state()
+        if state == "answering" and not self.cycle.more_body:
+            self.cycle.keep_alive = False  # whole requests before the garbage are answered first
+            self.flow.pause_reading()
+        elif state in ("answering", "draining"):
+            self.transport.close()
+        else:
+            self._refuse(MalformedHttp())
+
+    def _refuse(self, error: ShopError) -> None:
+        """Answers and closes. A handler that waits for the rest of the body learns that its client is gone."""
+        if self.transport.is_closing():
+            return
+        request_id = secrets.token_hex(8)
+        status, headers, body = problem_of(error, request_id)
+        headers += [
+            NO_SNIFFING,
+            (b"x-request-id", request_id.encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], lines, body))
+        self.transport.close()

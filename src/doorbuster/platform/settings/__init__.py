@@ -1,0 +1,1 @@
+"""Bootstrap settings: one typed tree from a file and the environment."""
