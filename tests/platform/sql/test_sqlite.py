@@ -62,6 +62,22 @@ def dying(database: SqliteDatabase) -> Iterator[Holder]:
     holder.process.communicate()
 
 
+async def test_a_new_file_that_another_process_is_writing_is_waited_for(tmp_path: Path):
+    """It still has a rollback journal, and SQLite calls no busy handler while the mode changes."""
+    file = tmp_path / "new.sqlite"
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("CREATE TABLE theirs (n INT)")
+    other.execute("BEGIN IMMEDIATE")
+    database = SqliteDatabase("new", file)
+    opening = asyncio.create_task(database.read(lambda tx: tx.rows("PRAGMA journal_mode")[0][0]))
+    done, _ = await asyncio.wait([opening], timeout=0.05)
+    assert not done
+    other.execute("ROLLBACK")
+    assert await opening == "wal"
+    await database.close()
+    other.close()
+
+
 async def test_a_write_waits_for_the_other_process(database: SqliteDatabase, committing: Holder):
     writing = asyncio.create_task(database.write(lambda tx: counters.put(tx, "ours")))
     done, _ = await asyncio.wait([writing], timeout=0.05)

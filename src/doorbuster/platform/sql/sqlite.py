@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,6 +33,8 @@ GROUP_MAX, WAITING_MAX = 64, 8192
 """Transactions that share a flush, and how many may wait for one (or for a reader)."""
 BUSY_TIMEOUT_S = 5.0
 """How long a transaction waits for another process's lock on the file before it is refused as Unavailable."""
+
+WAL_RETRY_S = 0.005
 
 
 class SqliteDatabase:
@@ -148,8 +151,8 @@ class SqliteDatabase:
 
 
 def _prepare(driver: sqlite3.Connection, _record: object) -> None:
+    _use_wal(driver)
     for pragma in (
-        "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
         "temp_store=MEMORY",
@@ -157,6 +160,21 @@ def _prepare(driver: sqlite3.Connection, _record: object) -> None:
         "wal_autocheckpoint=2000",
     ):
         driver.execute(f"PRAGMA {pragma}")
+
+
+def _use_wal(driver: sqlite3.Connection) -> None:
+    """SQLite does not call its busy handler while the journal's mode changes, so that several processes that open a new
+    file at once would refuse one another."""
+    patience = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            driver.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as failed:
+            if failed.sqlite_errorcode & PRIMARY_CODE != sqlite3.SQLITE_BUSY or time.monotonic() >= patience:
+                raise
+            time.sleep(WAL_RETRY_S)
+        else:
+            return
 
 
 def _committed(driver: sqlite3.Connection, begin: str, work: Callable[[], T]) -> T:
