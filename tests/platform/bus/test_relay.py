@@ -352,11 +352,11 @@ async def test_a_wake_up_saves_the_sweep(
         wakeups.wake("bank")
 
         async def arrived(count: int = number + 1) -> bool:
-            return len(await entered(books)) == count
+            """And whoever listens to the books is woken in turn, once the rows can be read."""
+            return len(await entered(books)) == count == woken_next.count("books")
 
         await until(arrived)
     running.cancel()
-    assert woken_next.count("books") == 3, "whoever listens to the books is woken in turn"
 
 
 async def test_a_wake_up_while_the_relay_is_at_work_is_not_forgotten(
