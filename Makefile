@@ -1,5 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# Test processes; each starts a PostgreSQL of its own.
+WORKERS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
 .PHONY: setup demo serve test check bench lock clean
@@ -29,7 +31,7 @@ serve: setup
 	@$(BIN)/doorbuster serve $(ARGS)
 
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(ARGS)
 
 check: .venv/dev.stamp
 	$(BIN)/ruff format --check .

@@ -16,6 +16,7 @@ from doorbuster.platform.sql.database import Database
 from doorbuster.platform.sql.migrations import History, migrate
 from doorbuster.platform.sql.open import open_databases
 from postgres_server import PostgresServer, start_postgres
+from redis_server import RedisServer, start_redis
 
 OpenDatabase = Callable[[str, str], Awaitable[Database]]
 NOW_MS = 1_790_000_000_000
@@ -25,6 +26,14 @@ NOW_MS = 1_790_000_000_000
 def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server for this session: given by address, found on the machine, or from a wheel."""
     server = start_postgres()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis for this session: given by address, or found on the machine."""
+    server = start_redis()
     yield server
     server.stop()
 

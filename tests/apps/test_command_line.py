@@ -79,12 +79,18 @@ def test_a_bad_line_is_named_and_nothing_is_imported(shop: Path, tmp_path: Path)
 
 
 def test_a_sale_is_created_once_per_key_opened_and_closed(shop: Path) -> None:
-    words = ("sale", "create", a_sku(shop), "--units", "7", "--price", "500", "--opens-in-s", "3600", "--key", "k1")
-    data = ("--data", str(shop))
+    sku, data = a_sku(shop), ("--data", str(shop))
+    words = ("sale", "create", sku, "--units", "7", "--price", "500", "--opens-in-s", "3600", "--key", "k1")
+    refused = doorbuster(*words, "--opens", "2099-01-01T00:00:00Z", *data, "--json")
+    assert (refused.returncode, "out-of-stock" in refused.stderr) == (1, True)
+    for _ in range(2):
+        assert answer("stock", "receive", "--sku", sku, "--units", "9", "--key", "r1", *data)["available"] == 9
+    assert answer("stock", "write-off", "--sku", sku, "--units", "1", *data)["available"] == 8
     sale = answer(*words, "--opens", "2099-01-01T00:00:00Z", *data)
     again = answer(*words, "--opens", "2099-01-01T00:00:00Z", *data)
     assert again["id"] == sale["id"]
     assert rows(shop, "flash_sale", f"SELECT units_left FROM allotments WHERE sale_id = {sale['id']}") == [(7,)]
+    assert answer("stock", "show", "--sku", sku, *data)["available"] == 1
     assert answer("sale", "show", sale["id"], *data)["state"] == "scheduled"
     assert answer("sale", "open", sale["id"], *data)["state"] == "open"
     assert answer("sale", "close", sale["id"], *data)["state"] == "closed"

@@ -59,9 +59,14 @@ def test_who_asks_whom_is_no_circle():
     assert graph == {
         "accounts": set(),
         "catalog": set(),
-        "flash_sale": {"catalog"},
-        "orders": {"flash_sale", "payments"},
+        "inventory": {"catalog"},
+        "flash_sale": {"catalog", "inventory"},
         "payments": set(),
+        "orders": {"flash_sale", "payments", "inventory"},
+        "checkout": {"catalog", "inventory", "orders"},
+        "delivery": {"orders"},
+        "notifications": {"accounts", "orders"},
+        "support": set(),
     }
 
 

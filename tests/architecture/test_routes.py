@@ -14,6 +14,7 @@ from doorbuster.apps.shop import Shop, open_shop
 from doorbuster.edge.api import build_api
 from doorbuster.kernel.errors import Unauthenticated
 from doorbuster.platform.http.faces import allow, public, roles_of
+from doorbuster.platform.http.live import LiveRoute
 from doorbuster.platform.http.raw import RawRoute
 from doorbuster.platform.settings.tree import Settings
 
@@ -39,9 +40,14 @@ def raw_routes(shop: Shop) -> list[RawRoute]:
 
 
 @pytest.fixture
-def api(shop: Shop, raw_routes: list[RawRoute]) -> Litestar:
+def live_routes(shop: Shop) -> list[LiveRoute]:
+    return [route for context in shop.contexts for route in context.faces().live_routes]
+
+
+@pytest.fixture
+def api(shop: Shop, raw_routes: list[RawRoute], live_routes: list[LiveRoute]) -> Litestar:
     routes = [route for context in shop.contexts for route in context.faces().routes]
-    return build_api(routes, raw_routes, everything_ready)
+    return build_api(routes, raw_routes, everything_ready, live_routes)
 
 
 def handlers_of(api: Litestar) -> list[tuple[Route, HTTPRouteHandler]]:
@@ -113,10 +119,30 @@ def test_a_policy_says_which_roles():
     assert len(roles_of(for_anybody_known) or ()) == 5
 
 
+async def test_a_live_route_has_the_policy_that_its_document_shows(api: Litestar, live_routes: list[LiveRoute]):
+    """Over WebSocket the door asks for its roles itself, as tests/platform/http/test_live_sockets.py shows."""
+    shown = {route: roles_of(handler) for route, handler in handlers_of(api)}
+    for live in live_routes:
+        assert live.roles
+        assert shown["GET", live.path] == live.roles
+
+
+async def test_a_live_route_without_a_policy_cannot_be_made():
+    async def serve(*_: object) -> None: ...
+
+    with pytest.raises(ValueError, match="who may open it"):
+        LiveRoute("/v1/x", (), serve, "x", ("x",))
+
+
 async def test_a_raw_route_needs_a_token_and_says_so(raw_routes: list[RawRoute]):
     """It has no guards: what its operation demands is checked by asking without."""
     assert raw_routes
+    optional: set[str] = set()
     for raw in raw_routes:
+        if {} in raw.operation["security"]:
+            optional.add(raw.path)
+            continue
         assert raw.operation["security"] == [{"token": []}]
         with pytest.raises(Unauthenticated):
             await raw.answer({"principal": None, "headers": []}, "1", b"{}")
+    assert optional == {"/v1/carts"}, "which makes a guest of whoever comes without"

@@ -25,7 +25,7 @@ import httpx
 
 from doorbuster.apps.shop import CONTEXTS, migrate_all, open_shop
 from doorbuster.edge.api import build_api
-from doorbuster.kernel.principal import ROLES, Principal, Role
+from doorbuster.kernel.principal import ACCOUNT_ROLES, Principal, Role
 from doorbuster.lab.payment_simulator.signatures import sign
 from doorbuster.lab.payment_simulator.simulator_process import SimulatorProcess
 from doorbuster.platform.http.faces import roles_of
@@ -138,8 +138,14 @@ class ApiShop:
             **changes,
         }
 
+    def sku_in_stock(self, who: str = "merchant", units: int = 1000, amount: int = 1990) -> str:
+        """A SKU that the merchant has received units of; its id."""
+        sku_id: str = self.product(who, amount)["skus"][0]["id"]
+        self.post("/v1/stock/receipts", who, {"lines": [{"sku_id": sku_id, "quantity": units}]})
+        return sku_id
+
     def sale(self, who: str = "merchant", **changes: object) -> Any:
-        sku_id = self.product(who)["skus"][0]["id"]
+        sku_id = self.sku_in_stock(who)
         return self.post("/v1/sales", who, self.sale_body(sku_id, **changes))
 
     def claim(self, sale_id: str, who: str = "owner", quantity: int = 1) -> Any:
@@ -436,5 +442,5 @@ async def _routes_of_the_app(settings: Settings) -> list[Route]:
             if method != "OPTIONS"
         ]
         return found + [
-            Route(route.method, route.path, ROLES if route.operation.get("security") else ()) for route in raw
+            Route(route.method, route.path, ACCOUNT_ROLES if route.operation.get("security") else ()) for route in raw
         ]

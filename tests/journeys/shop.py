@@ -232,7 +232,7 @@ async def prepare(shop: Shop, sales: Sequence[str] = tuple(SALES)) -> None:
     """A catalogue, buyers and sales, made as an operator makes them: on the command line."""
     if shop.database_url:
         await shop.command("migrate")
-    await shop.command("import", "--sample")
+    await shop.command("import", "--sample", "--stock", "1000000")
     (sku_id,) = (await shop.rows("catalog", "SELECT min(id) FROM skus"))[0]
     await shop.command("buyers", "create", str(BUYERS), "--out", str(shop.folder / "buyers.jsonl"))
     for name in sales:

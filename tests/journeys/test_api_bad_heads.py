@@ -15,7 +15,8 @@ import pytest
 from doorbuster.kernel.clock import SystemClock
 from doorbuster.kernel.principal import Principal
 from doorbuster.platform.http.bounded_http import HEAD_BYTES_MAX
-from doorbuster.platform.http.tokens import Key, KeyRing
+from doorbuster.platform.http.tokens import KeyRing
+from doorbuster.platform.settings.keys import Key
 from doorbuster.platform.settings.secrets import load_secrets
 from journeys.api_shop import ApiShop, api_shop, problem
 from journeys.api_stock import (

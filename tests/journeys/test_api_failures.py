@@ -18,7 +18,8 @@ from doorbuster.kernel.clock import SystemClock
 from doorbuster.kernel.errors import ShopError
 from doorbuster.platform.http.faces import AnyRequest, public
 from doorbuster.platform.http.raw import RawRoute, Scope
-from doorbuster.platform.http.tokens import Key, KeyRing
+from doorbuster.platform.http.tokens import KeyRing
+from doorbuster.platform.settings.keys import Key
 from journeys.api_shop import problem
 
 SECRET = "postgresql://shop:hunter2@db/shop"  # what an exception may hold

@@ -23,6 +23,7 @@ from doorbuster.apps.shop import Shop, open_shop
 from doorbuster.contexts.catalog.model import ProductDraft, SkuDraft
 from doorbuster.contracts.catalog import Bilingual
 from doorbuster.contracts.flash_sale import SaleProposal
+from doorbuster.contracts.inventory import SkuUnits
 from doorbuster.kernel.money import Money
 from doorbuster.kernel.principal import Principal
 from doorbuster.platform.http.server import bind, server_for
@@ -99,6 +100,7 @@ async def a_sale(shop: Shop) -> int:
     price = Money(990, "CNY")
     draft = ProductDraft(Bilingual("Tray"), "tea", (SkuDraft("T", price),), status="active")
     product = await shop.catalog.service.create(admin, "p", draft)
+    await shop.inventory.service.receive(admin, "r", [SkuUnits(product.skus[0].id, 100)])
     proposal = SaleProposal(product.skus[0].id, 100, price, 100, 0, 2**42, 900_000)
     return (await shop.flash_sale.service.create_sale(admin, "s", proposal)).terms.sale_id
 
@@ -187,6 +189,7 @@ async def test_who_leaves_while_an_address_is_committed_has_it(served: Served):
 
 async def send_and_leave(served: Served, path: str, body: bytes, key: str) -> None:
     """Returns when the server knows that its client is gone, and still works on the request."""
+    await served.at_rest()  # or a task of an earlier request might be taken for this one's
     _reader, writer = await served.connect()
     writer.write(served.head("POST", path, f"content-length: {len(body)}", key=key) + body)
     await writer.drain()

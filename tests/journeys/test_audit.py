@@ -103,6 +103,20 @@ def corruptions_of_the_sale(past: History) -> list[Corruption]:
     return [
         Corruption("a unit appears", "flash_sale", [one_left], UNITS, sale),
         Corruption(
+            "the warehouse believes to have allotted more",
+            "inventory",
+            [f"UPDATE allotments SET units = units + 1 WHERE sale_id = {sale}"],
+            "sales = allotments of the warehouse",
+            sale,
+        ),
+        Corruption(
+            "units went back that nobody took",
+            "flash_sale",
+            [f"INSERT INTO allotment_returns VALUES ({sale}, 1, 1, 1)"],
+            "sales = allotments of the warehouse",
+            sale,
+        ),
+        Corruption(
             "an allotment is gone", "flash_sale", [f"DELETE FROM allotments WHERE sale_id = {sale}"], UNITS, sale
         ),
         Corruption(
@@ -309,9 +323,12 @@ def corruptions_of_the_payments(past: History) -> list[Corruption]:
             "a capture that the provider never made",
             "payments",
             [
-                f"INSERT INTO payments SELECT {NOBODY}, {past.pending}, customer_id, provider, 'x', 'x', amount, "
+                "INSERT INTO payments (id, order_id, customer_id, provider, reference, idempotency_key, amount, "
                 "currency, status, checkout_url, lease_until_ms, next_check_ms, checks, captured_amount, "
-                "refunded_amount, "
+                "refunded_amount, refund_requested, created_ms, updated_ms, captured_ms, refunded_ms) "
+                f"SELECT {NOBODY}, {past.pending}, customer_id, provider, 'x', 'x', amount, "
+                "currency, status, checkout_url, lease_until_ms, next_check_ms, checks, captured_amount, "
+                "refunded_amount, refund_requested, "
                 f"created_ms, updated_ms, captured_ms, refunded_ms FROM payments WHERE id = {past.payment}",
                 f"INSERT INTO ledger_entries SELECT {NOBODY}, account, {NOBODY}, 0, kind, amount, currency, cause, "
                 f"at_ms FROM ledger_entries WHERE {paid}",
@@ -342,7 +359,8 @@ def corruptions_of_the_payments(past: History) -> list[Corruption]:
             "a callback that took effect twice",
             "payments",
             [
-                "INSERT INTO webhook_events SELECT provider, event_id || '-again', type, payment_id, 'captured', 1, 1 "
+                "INSERT INTO webhook_events (provider, event_id, type, payment_id, effect, created_ms, received_ms) "
+                "SELECT provider, event_id || '-again', type, payment_id, 'captured', 1, 1 "
                 f"FROM webhook_events WHERE {paid} AND type = 'payment.captured'",
                 f"UPDATE webhook_events SET effect = 'captured' WHERE {paid} AND type = 'payment.captured'",
             ],

@@ -17,7 +17,7 @@ from doorbuster.lab.bench.server_process import bench_server
 from doorbuster.lab.bench.stores import ENGINES, Engine, Skipped, Stores, open_stores
 from doorbuster.lab.demo.shop_process import ShopFailed
 from doorbuster.lab.postgres_server import NoPostgres
-from doorbuster.platform.http.tokens import Key
+from doorbuster.platform.settings.keys import Key
 from doorbuster.platform.settings.tree import DatabaseSettings, Settings
 from postgres_server import PostgresServer
 

@@ -90,7 +90,10 @@ def test_a_file_of_a_later_version_is_refused(tmp_path: Path) -> None:
 )
 def test_the_database_itself_refuses_money_that_does_not_add_up(tmp_path: Path, forbidden: str) -> None:
     store = open_database(tmp_path / "store.sqlite")
-    store.execute("INSERT INTO intents VALUES ('1', 'r', 'captured', 'o', 5, 'CNY', 5, 0, 'http://x', 0)")
+    store.execute(
+        "INSERT INTO intents (id, reference, status, order_id, amount, currency, captured, refunded, webhook_url, "
+        "declines) VALUES ('1', 'r', 'captured', 'o', 5, 'CNY', 5, 0, 'http://x', 0)"
+    )
     store.execute(
         "INSERT INTO statement (kind, payment_id, order_id, amount, currency, at_ms)"
         " VALUES ('capture', '1', 'o', 5, 'CNY', 0)"

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
-from doorbuster.contexts.payments.model import Intent
+from doorbuster.contexts.payments.model import Intent, PaymentRecord, RefundRecord
 from doorbuster.contexts.payments.provider import (
     IntentUnknown,
+    MadeRefund,
     Opened,
+    Period,
     ProviderRefused,
     StatementLine,
     StatementPage,
 )
 from doorbuster.kernel.clock import Clock
 from doorbuster.kernel.errors import Unavailable
-from doorbuster.kernel.money import Money
 
 
 @dataclass
@@ -34,8 +36,9 @@ class ScriptedProvider:
     def name(self) -> str:
         return "scripted"
 
-    async def create_intent(self, payment_id: int, order_id: int, amount: Money) -> Opened:
+    async def create_intent(self, payment: PaymentRecord, method: str | None) -> Opened:
         self._require_here()
+        payment_id, order_id, amount = payment.id, payment.order_id, payment.money
         known = self.intents.setdefault(
             payment_id,
             Intent(payment_id, f"ref-{payment_id}", "requires_payment", order_id, amount.amount, amount.currency, 0, 0),
@@ -43,29 +46,40 @@ class ScriptedProvider:
         if (known.order_id, known.amount, known.currency) != (order_id, amount.amount, amount.currency):
             raise ProviderRefused("create", 409, "other-amount")
         self._maybe_lose_the_answer()
-        return Opened(known.reference, known.status, f"https://provider.example/{payment_id}")
+        return Opened(self.intents[payment_id], f"https://provider.example/{payment_id}")
 
-    async def get_intent(self, payment_id: int) -> Intent:
+    async def get_intent(self, payment: PaymentRecord) -> Intent:
         self._require_here()
-        return self._intent(payment_id)
+        return self._intent(payment.id)
 
-    async def cancel_intent(self, payment_id: int) -> Intent:
+    async def cancel_intent(self, payment: PaymentRecord) -> Intent:
         self._require_here()
+        payment_id = payment.id
         if self._intent(payment_id).status in ("requires_payment", "failed"):
             self._set(payment_id, status="cancelled")
         self._maybe_lose_the_answer()
         return self._intent(payment_id)
 
-    async def refund(self, refund_id: int, payment_id: int, amount: Money) -> None:
+    async def refund(self, refund: RefundRecord, payment: PaymentRecord) -> None:
         self._require_here()
-        if not any(line.refund_id == str(refund_id) for line in self.lines):
-            if self._intent(payment_id).status != "captured":
+        if not any(line.refund_id == str(refund.id) for line in self.lines):
+            intent = self._intent(payment.id)
+            refunded = intent.refunded + refund.amount
+            if refunded > intent.captured:
                 raise ProviderRefused("refund", 409, "nothing-to-refund")
-            self._set(payment_id, status="refunded", refunded=amount.amount)
-            self._book("refund", payment_id, refund_id)
+            self._set(payment.id, status="refunded" if refunded == intent.captured else "captured", refunded=refunded)
+            self._book("refund", payment.id, refund.id, refund.amount)
         self._maybe_lose_the_answer()
 
-    async def statement(self, after: str | None, limit: int) -> StatementPage:
+    async def made_refunds(self, payment: PaymentRecord) -> Sequence[MadeRefund]:
+        self._require_here()
+        return [
+            MadeRefund(line.refund_id, line.amount, line.currency)
+            for line in self.lines
+            if line.refund_id is not None and line.payment_id == str(payment.id)
+        ]
+
+    async def statement(self, after: str | None, limit: int, period: Period | None = None) -> StatementPage:
         self._require_here()
         start = int(after or 0)
         end = start + limit
@@ -92,9 +106,9 @@ class ScriptedProvider:
 
     def _capture(self, payment_id: int) -> None:
         self._set(payment_id, status="captured", captured=self._intent(payment_id).amount)
-        self._book("capture", payment_id, None)
+        self._book("capture", payment_id, None, self._intent(payment_id).amount)
 
-    def _book(self, kind: str, payment_id: int, refund_id: int | None) -> None:
+    def _book(self, kind: str, payment_id: int, refund_id: int | None, amount: int) -> None:
         intent = self._intent(payment_id)
         refund = None if refund_id is None else str(refund_id)
         self.lines.append(
@@ -103,7 +117,7 @@ class ScriptedProvider:
                 str(payment_id),
                 str(intent.order_id),
                 refund,
-                intent.amount,
+                amount,
                 intent.currency,
                 self.clock.now_ms(),
             )
@@ -111,7 +125,7 @@ class ScriptedProvider:
 
     def _intent(self, payment_id: int) -> Intent:
         if payment_id not in self.intents:
-            raise IntentUnknown(payment_id)
+            raise IntentUnknown(str(payment_id))
         return self.intents[payment_id]
 
     def _set(self, payment_id: int, **changes: object) -> None:

@@ -58,7 +58,16 @@ HOUR_MS = 3_600_000
 customers = st.integers(1, 4)
 keys = st.sampled_from(["a", "b", "c"])
 quantities = st.integers(1, 3)
-relays = st.sampled_from(["orders.claims", "orders.payments", "flash_sale.releases", "payments.refunds"])
+relays = st.sampled_from(
+    [
+        "orders.claims",
+        "orders.payments",
+        "flash_sale.releases",
+        "payments.refunds",
+        "inventory.orders",
+        "inventory.sales",
+    ]
+)
 
 LIFE = {
     None: {"pending_payment"},
@@ -88,6 +97,7 @@ class Shop(RuleBasedStateMachine):
         self.payment_of: dict[int, Payment] = {}
         self.callbacks = 0
         self.busy_steps = 0
+        self.run(self.world.stock(1_000))
         self.first_sale = self._hold(units=3, limit=2, pay_within_ms=60_000)
 
     def teardown(self) -> None:

@@ -13,8 +13,10 @@ import msgspec
 
 from conftest import NOW_MS
 from doorbuster.contexts.flash_sale import wiring as flash_sale_wiring
+from doorbuster.contexts.inventory import wiring as inventory_wiring
 from doorbuster.contexts.orders import wiring as orders_wiring
 from doorbuster.contexts.payments import wiring as payments_wiring
+from doorbuster.contexts.payments.callbacks import simulator_door
 from doorbuster.contexts.payments.events import consumers as payments_consumers
 from doorbuster.contexts.payments.model import Pace
 from doorbuster.contexts.payments.service import PaymentsService
@@ -22,11 +24,13 @@ from doorbuster.contexts.payments.signatures import Verifier
 from doorbuster.contexts.payments.till import Till
 from doorbuster.contracts.audit import Check
 from doorbuster.contracts.catalog import SkuFacts
+from doorbuster.contracts.inventory import SkuUnits
 from doorbuster.kernel.clock import ManualClock
 from doorbuster.kernel.ids import Snowflake
 from doorbuster.kernel.money import Money
 from doorbuster.kernel.principal import Principal
 from doorbuster.lab.audit.between import Flows, check_between
+from doorbuster.lab.audit.stock import StockFlows, check_stock
 from doorbuster.lab.payment_simulator.signatures import sign
 from doorbuster.platform.bus.consumer import Consumer
 from doorbuster.platform.bus.progress import Flow
@@ -39,10 +43,12 @@ from doorbuster.platform.sql.sqlite import SqliteDatabase
 from simulation.scripted_provider import ScriptedProvider
 
 HISTORIES = {
+    "inventory": inventory_wiring.HISTORY,
     "flash_sale": flash_sale_wiring.HISTORY,
     "orders": orders_wiring.HISTORY,
     "payments": payments_wiring.HISTORY,
 }
+SKU_ID = 9
 MERCHANT = Principal(77, "merchant")
 PRICE = Money(990, "CNY")
 SECRET = "the secret of the simulation"
@@ -92,19 +98,27 @@ class World:
             {self.provider.name: self.provider},
             Pace(at_once=1, outages_max=1),
         )
-        self.payments = PaymentsService(till, Verifier((SECRET,), 300))
-        built_sale = flash_sale_wiring.build(platform, self.databases["flash_sale"], OneSku())
+        self.payments = PaymentsService(till, {self.provider.name: simulator_door(Verifier((SECRET,), 300))})
+        built_inventory = inventory_wiring.build(platform, self.databases["inventory"], OneSku())
+        self.inventory = built_inventory.service
+        built_sale = flash_sale_wiring.build(platform, self.databases["flash_sale"], OneSku(), self.inventory)
+        self.allotting = built_sale.service.allotting
         self.flash_sale = built_sale.service
-        built_orders = orders_wiring.build(platform, self.databases["orders"], self.flash_sale, self.payments)
+        built_orders = orders_wiring.build(
+            platform, self.databases["orders"], self.flash_sale, self.payments, self.inventory
+        )
         self.orders, self.expiry = built_orders.service, built_orders.expiry
         self.relays: dict[str, Relay] = {}
         self._flows: dict[str, Flow] = {}
         for target, consumers in (
+            ("inventory", built_inventory.context.consumers),
             ("flash_sale", built_sale.context.consumers),
             ("orders", built_orders.context.consumers),
             ("payments", payments_consumers(self.payments)),
         ):
             for consumer in consumers:
+                if consumer.source not in self.databases:
+                    continue  # nobody is delivered to here
                 self._connect(consumer, target, wakeups)
 
     def _connect(self, consumer: Consumer, target: str, wakeups: Wakeups) -> None:
@@ -112,8 +126,14 @@ class World:
         self.relays[consumer.name] = Relay(source, own, consumer, wakeups, self.clock)
         self._flows[consumer.name] = Flow(source, own, consumer)
 
+    async def stock(self, units: int) -> None:
+        """Units of the one SKU that the shop sells arrive at its warehouse."""
+        await self.inventory.receive_many(MERCHANT.account_id, "stock", [SkuUnits(SKU_ID, units)])
+
     async def close(self) -> None:
+        await self.orders.close()
         await self.flash_sale.close()
+        await self.inventory.close()
         for database in self.databases.values():
             await database.close()
 
@@ -189,6 +209,7 @@ class World:
                 while await self.step(relay):
                     pass
             await self.expiry.sweep()
+            await self.allotting.give_back()
             for intent in self.provider.intents.values():
                 if intent.captured:  # a provider goes on calling until it is answered
                     await self.call_back(intent.payment_id, "payment.captured", f"evt-captured-{intent.payment_id}")
@@ -211,7 +232,7 @@ class World:
     async def checks(self) -> Sequence[Check]:
         """Every context's own books, and what must agree between them."""
         found: list[Check] = []
-        for books in (self.flash_sale, self.orders, self.payments):
+        for books in (self.inventory, self.flash_sale, self.orders, self.payments):
             found += await books.audit()
         flows = Flows(
             claims_to_orders=self._flows["orders.claims"],
@@ -220,4 +241,10 @@ class World:
             orders_to_flash_sale=self._flows["flash_sale.releases"],
         )
         found += await check_between(self.flash_sale, self.orders, self.payments, flows)
+        stock_flows = StockFlows(
+            orders_to_inventory=self._flows["inventory.orders"],
+            sales_to_inventory=self._flows["inventory.sales"],
+            inventory_to_orders=self._flows["orders.lost-holds"],
+        )
+        found += await check_stock(self.inventory, self.orders, self.flash_sale, stock_flows)
         return found

@@ -23,11 +23,12 @@ from doorbuster.contexts.flash_sale.wiring import HISTORY
 from doorbuster.contracts.flash_sale import ClaimRequest
 from doorbuster.edge.api import build_api
 from doorbuster.edge.door import Door
-from doorbuster.lab.bench.goods import OneSku, open_sale, platform_of
+from doorbuster.lab.bench.goods import OneSku, Plenty, open_sale, platform_of
 from doorbuster.lab.bench.messages import AskUsage, Listening, NewSale, OpenSale, Question, ServerPlan, Usage
 from doorbuster.platform.context import Platform
 from doorbuster.platform.http.server import bind, server_for
-from doorbuster.platform.http.tokens import Key, KeyRing
+from doorbuster.platform.http.tokens import KeyRing
+from doorbuster.platform.settings.keys import Key
 from doorbuster.platform.sql.database import Database
 from doorbuster.platform.sql.migrations import migrate
 from doorbuster.platform.sql.open import open_databases
@@ -57,7 +58,7 @@ async def serve(plan: ServerPlan, lines: asyncio.StreamReader) -> None:
     try:
         await migrate(database, HISTORY, platform.clock.now_ms())
         kind = StorelessFlashSale if plan.store == "none" else FlashSaleService
-        service = kind(platform, database, OneSku())
+        service = kind(platform, database, OneSku(), Plenty())
         server = server_for(_door(plan, platform, service, database))
         listener = bind("127.0.0.1", 0)
         watching = asyncio.create_task(service.live.watch())

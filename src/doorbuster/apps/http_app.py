@@ -5,11 +5,15 @@ from __future__ import annotations
 from doorbuster.apps.shop import Shop
 from doorbuster.edge.api import Ready, build_api
 from doorbuster.edge.door import Door
+from doorbuster.edge.live_door import LiveDoor
+from doorbuster.platform.http.live import Live
 
 
 def build_app(shop: Shop, ready: Ready) -> Door:
     faces = [context.faces() for context in shop.contexts]
     raw_routes = [route for face in faces for route in face.raw_routes]
-    api = build_api([route for face in faces for route in face.routes], raw_routes, ready)
-    http = shop.settings.http
-    return Door(api, raw_routes, shop.ring, http.body_bytes_max, http.request_timeout_s)
+    live_routes = [route for face in faces for route in face.live_routes]
+    api = build_api([route for face in faces for route in face.routes], raw_routes, ready, live_routes)
+    http, clock = shop.settings.http, shop.platform.clock
+    live = Live(shop.settings.live, shop.ring, clock)
+    return Door(api, raw_routes, shop.ring, http.body_bytes_max, http.request_timeout_s, LiveDoor(live, live_routes))

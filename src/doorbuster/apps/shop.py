@@ -8,9 +8,14 @@ from dataclasses import dataclass
 
 from doorbuster.contexts.accounts import wiring as accounts
 from doorbuster.contexts.catalog import wiring as catalog
+from doorbuster.contexts.checkout import wiring as checkout
+from doorbuster.contexts.delivery import wiring as delivery
 from doorbuster.contexts.flash_sale import wiring as flash_sale
+from doorbuster.contexts.inventory import wiring as inventory
+from doorbuster.contexts.notifications import wiring as notifications
 from doorbuster.contexts.orders import wiring as orders
 from doorbuster.contexts.payments import wiring as payments
+from doorbuster.contexts.support import wiring as support
 from doorbuster.kernel.clock import SystemClock
 from doorbuster.platform.bus.wakeups import Wakeups
 from doorbuster.platform.context import Context, Platform
@@ -23,7 +28,18 @@ from doorbuster.platform.sql.open import open_databases
 from doorbuster.platform.sql.workers import HISTORY as WORKER_HISTORY
 from doorbuster.platform.sql.workers import WorkerLease
 
-CONTEXTS = ("accounts", "catalog", "flash_sale", "orders", "payments")
+CONTEXTS = (
+    "accounts",
+    "catalog",
+    "inventory",
+    "flash_sale",
+    "payments",
+    "orders",
+    "checkout",
+    "delivery",
+    "notifications",
+    "support",
+)
 WORKERS = "workers"
 
 
@@ -36,19 +52,38 @@ class Shop:
     databases: Mapping[str, Database]
     accounts: accounts.AccountsContext
     catalog: catalog.CatalogContext
+    inventory: inventory.InventoryContext
     flash_sale: flash_sale.FlashSaleContext
-    orders: orders.OrdersContext
     payments: payments.PaymentsContext
+    orders: orders.OrdersContext
+    checkout: checkout.CheckoutContext
+    delivery: delivery.DeliveryContext
+    notifications: notifications.NotificationsContext
+    support: support.SupportContext
 
     @property
     def contexts(self) -> Sequence[Context]:
         return [
             self.accounts.context,
             self.catalog.context,
+            self.inventory.context,
             self.flash_sale.context,
-            self.orders.context,
             self.payments.context,
+            self.orders.context,
+            self.checkout.context,
+            self.delivery.context,
+            self.notifications.context,
+            self.support.context,
         ]
+
+    async def close(self) -> None:
+        """Carries through what was begun, those who ask before those who are asked."""
+        await self.checkout.close()
+        await self.orders.service.close()
+        await self.flash_sale.service.close()
+        await self.notifications.close()
+        await self.payments.close()
+        await self.inventory.close()
 
 
 class NotMigrated(Exception):
@@ -59,9 +94,14 @@ HISTORIES = {
     WORKERS: WORKER_HISTORY,
     "accounts": accounts.HISTORY,
     "catalog": catalog.HISTORY,
+    "inventory": inventory.HISTORY,
     "flash_sale": flash_sale.HISTORY,
-    "orders": orders.HISTORY,
     "payments": payments.HISTORY,
+    "orders": orders.HISTORY,
+    "checkout": checkout.HISTORY,
+    "delivery": delivery.HISTORY,
+    "notifications": notifications.HISTORY,
+    "support": support.HISTORY,
 }
 
 
@@ -95,8 +135,7 @@ async def open_shop(settings: Settings, wakeups: Wakeups | None = None) -> Async
         try:
             yield shop
         finally:
-            await shop.flash_sale.service.close()
-            await shop.payments.close()
+            await shop.close()
             await lease.release()
     finally:
         for database in databases.values():
@@ -121,21 +160,40 @@ def _build(
     databases: Mapping[str, Database],
     webhook_secrets: Sequence[str],
 ) -> Shop:
-    """Who asks whom: orders → flash_sale → catalog; orders → payments."""
+    """Who asks whom: see docs/architecture.md. Whoever is asked is built before whoever asks."""
     built_accounts = accounts.build(platform, databases["accounts"], ring)
     built_catalog = catalog.build(platform, databases["catalog"])
-    built_flash_sale = flash_sale.build(platform, databases["flash_sale"], built_catalog.service)
+    built_inventory = inventory.build(platform, databases["inventory"], built_catalog.service)
+    built_flash_sale = flash_sale.build(
+        platform, databases["flash_sale"], built_catalog.service, built_inventory.service
+    )
     built_payments = payments.build(platform, databases["payments"], webhook_secrets)
-    built_orders = orders.build(platform, databases["orders"], built_flash_sale.service, built_payments.service)
-    return Shop(
-        settings,
+    built_orders = orders.build(
         platform,
-        lease,
-        ring,
-        databases,
-        built_accounts,
-        built_catalog,
-        built_flash_sale,
-        built_orders,
-        built_payments,
+        databases["orders"],
+        built_flash_sale.service,
+        built_payments.service,
+        built_inventory.service,
+    )
+    built_checkout = checkout.build(
+        platform, databases["checkout"], ring, built_catalog.service, built_inventory.service, built_orders.service
+    )
+    return Shop(
+        settings=settings,
+        platform=platform,
+        lease=lease,
+        ring=ring,
+        databases=databases,
+        accounts=built_accounts,
+        catalog=built_catalog,
+        inventory=built_inventory,
+        flash_sale=built_flash_sale,
+        payments=built_payments,
+        orders=built_orders,
+        checkout=built_checkout,
+        delivery=delivery.build(platform, databases["delivery"], built_orders.service),
+        notifications=notifications.build(
+            platform, databases["notifications"], built_accounts.service, built_orders.service
+        ),
+        support=support.build(platform, databases["support"]),
     )

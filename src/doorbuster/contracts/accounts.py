@@ -90,6 +90,15 @@ class Buyer(Struct, frozen=True):
     token: str
 
 
+class Contact(Struct, frozen=True):
+    """How somebody is reached."""
+
+    account_id: int
+    email: str | None
+    name: str
+    role: Role
+
+
 class AccountRegistered(Event, frozen=True, tag="accounts.registered"):
     """There is a new account, by whatever way: registration, `create_buyers` or `ensure_staff`."""
 
@@ -109,6 +118,10 @@ class Accounts(Protocol):
         Each is announced by AccountRegistered. Committed in pages: a failure on the way leaves those before it.
         Raises BuyersOutOfRange.
         """
+        ...
+
+    async def contacts(self, account_ids: Sequence[int]) -> Sequence[Contact]:
+        """Those that exist, in order of id. At most 1000 ids."""
         ...
 
     async def ensure_staff(self, email: str, password: str, role: Role) -> Account:

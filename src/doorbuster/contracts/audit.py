@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from doorbuster.contracts.orders import PaidLine
 from doorbuster.kernel.money import Money
 
 Verdict = Literal["holds", "broken", "in flight"]
@@ -49,14 +50,53 @@ class OrderFact(Struct, frozen=True):
     status: str
     total: Money
     payment_id: int | None
-    from_sale: bool
+    sale_id: int | None
+    lines: tuple[PaidLine, ...]
+    refund_requested: Money
+    sent_off: bool
+
+    @property
+    def from_sale(self) -> bool:
+        return self.sale_id is not None
+
+
+class HoldFact(Struct, frozen=True):
+    """What inventory has set aside or sold for an order, per SKU, over all warehouses."""
+
+    order_id: int
+    status: str
+    lines: tuple[PaidLine, ...]
+
+
+class AllotmentFact(Struct, frozen=True):
+    """A sale as the warehouse sees it: units allotted, of them sold, and of them returned."""
+
+    sale_id: int
+    sku_id: int
+    allotted: int
+    sold: int
+    returned: int
+
+
+class SaleFact(Struct, frozen=True):
+    """A sale as it sees itself. `units` + `returned` were allotted; `claimed` are units of claims that stand."""
+
+    sale_id: int
+    sku_id: int
+    units: int
+    left: int
+    claimed: int
+    returned: int
 
 
 class PaymentFact(Struct, frozen=True):
+    """`refunded` is how much of `amount` has gone back."""
+
     payment_id: int
     order_id: int
     amount: Money
     status: str
+    refunded: Money
 
 
 class AuditsClaims(Protocol):
@@ -86,4 +126,28 @@ class AuditsPayments(Protocol):
 
     async def captured_facts_of(self, payment_ids: Sequence[int]) -> Sequence[PaymentFact]:
         """Those that exist and were ever captured, at most FACTS_PAGE."""
+        ...
+
+
+class AuditsInventory(Protocol):
+    def hold_facts(self, after: int = 0) -> AsyncIterator[Sequence[HoldFact]]:
+        """Every hold of an order with an id above `after`, in ascending pages of at most FACTS_PAGE."""
+        ...
+
+    async def hold_facts_of(self, order_ids: Sequence[int]) -> Sequence[HoldFact]:
+        """Those that exist, at most FACTS_PAGE."""
+        ...
+
+    async def allotment_facts_of(self, sale_ids: Sequence[int]) -> Sequence[AllotmentFact]:
+        """Those that exist, at most FACTS_PAGE."""
+        ...
+
+
+class AuditsSales(Protocol):
+    def sale_facts(self, after: int = 0) -> AsyncIterator[Sequence[SaleFact]]:
+        """Every sale with an id above `after`, in ascending pages of at most FACTS_PAGE."""
+        ...
+
+    async def sale_facts_of(self, sale_ids: Sequence[int]) -> Sequence[SaleFact]:
+        """Those that exist, at most FACTS_PAGE."""
         ...

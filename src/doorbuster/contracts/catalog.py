@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -146,4 +147,12 @@ class ProductPublished(Event, frozen=True, tag="catalog.product-published"):
 class Catalog(Protocol):
     async def sku(self, sku_id: int) -> SkuFacts:
         """Raises SkuNotFound."""
+        ...
+
+
+class Prices(Catalog, Protocol):
+    """What a seller of many things at once asks of the catalogue."""
+
+    async def skus(self, sku_ids: Sequence[int]) -> Mapping[int, SkuFacts]:
+        """Those that exist, by id. At most 1000 ids. Raises Unavailable."""
         ...

@@ -77,6 +77,7 @@ class Claim(Struct, frozen=True):
     unit_price: Money
     claimed_ms: int
     pay_by_ms: int
+    merchant_id: int
     released: bool = False
 
 
@@ -96,6 +97,22 @@ class UnitsReleased(Event, frozen=True, tag="flash_sale.units-released"):
     @property
     def aggregate_id(self) -> int:
         return self.order_id
+
+
+class AllotmentReturned(Event, frozen=True, tag="flash_sale.allotment-returned"):
+    """Units of a closed sale that nobody claimed, or that came back after its close, go back to the warehouse.
+
+    `number` counts the returns of a sale from 1.
+    """
+
+    sale_id: int
+    sku_id: int
+    number: int
+    quantity: int
+
+    @property
+    def aggregate_id(self) -> int:
+        return self.sale_id
 
 
 class FlashSale(Protocol):

@@ -28,6 +28,11 @@ class PaymentAmountInvalid(InvalidRequest):
     title = "Only an amount above zero can be paid"
 
 
+class PaymentMethodInvalid(InvalidRequest):
+    slug = "payment-method-invalid"
+    title = "This is not the token of a payment method"
+
+
 class PaymentInProgress(Conflict):
     slug = "payment-in-progress"
     title = "The same request is being worked on; ask again in a moment"
@@ -80,6 +85,8 @@ class ProviderNotFound(NotFound):
 
 
 class Payment(Struct, frozen=True):
+    """`declined` is the provider's reason, a slug, when the method that came with the request was declined."""
+
     id: int
     order_id: int
     customer_id: int
@@ -88,6 +95,7 @@ class Payment(Struct, frozen=True):
     amount: Money
     checkout_url: str | None
     created_ms: int
+    declined: str | None = None
 
 
 class PaymentCaptured(Event, frozen=True, tag="payments.captured"):
@@ -102,9 +110,13 @@ class PaymentCaptured(Event, frozen=True, tag="payments.captured"):
 
 
 class PaymentRefunded(Event, frozen=True, tag="payments.refunded"):
+    """`amount` went back because of `cause`, that of the RefundRequested. `whole`: nothing of the payment is left."""
+
     payment_id: int
     order_id: int
     amount: Money
+    cause: str
+    whole: bool
     refunded_ms: int
 
     @property
@@ -113,16 +125,23 @@ class PaymentRefunded(Event, frozen=True, tag="payments.refunded"):
 
 
 class Payments(Protocol):
-    async def create(self, order_id: int, customer_id: int, amount: Money, key: str) -> Payment:
+    async def create(
+        self, order_id: int, customer_id: int, amount: Money, key: str, method: str | None = None
+    ) -> Payment:
         """Opens a payment with the provider. The caller has checked that the order may be paid.
 
+        With `method` (the token of a payment method, as the provider's own page hands out) the provider is asked to
+        confirm at once: the answer may then be "captured" already, or "failed" (`declined` says why; the shopper may
+        try another method at `checkout_url`, or with another key), or "pending" where the shopper has more to do.
+
         `in_progress` is committed first and the payment's id is the provider's idempotency key, so a crash or a
-        lost answer repeats nothing. The same key gets the same answer again ("pending", whatever came after).
+        lost answer repeats nothing. The same key gets the same answer again ("pending", whatever came after; with a
+        method what has come of it).
         A payment that was declined is closed with the provider before another one is opened.
 
         Raises PaymentInProgress (a duplicate runs), PaymentOpen (another key), AlreadyPaid, PaymentClosed,
-        PaymentRefused (the provider, for good), PaymentAmountInvalid, IdempotencyKeyReused, Unavailable (the
-        provider; ask again with the same key).
+        PaymentRefused (the provider, for good), PaymentAmountInvalid, PaymentMethodInvalid, IdempotencyKeyReused,
+        Unavailable (the provider; ask again with the same key).
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
@@ -19,7 +20,9 @@ from doorbuster.edge.openapi import complete_document
 from doorbuster.edge.problem_pages import problem_routes
 from doorbuster.edge.refusals import HANDLERS, allowed
 from doorbuster.kernel.errors import Unavailable
-from doorbuster.platform.http.faces import public
+from doorbuster.platform.http.faces import allow, public
+from doorbuster.platform.http.live import LiveRoute
+from doorbuster.platform.http.problems import UpgradeRequired
 from doorbuster.platform.http.raw import RawRoute
 
 Ready = Callable[[], Awaitable[Sequence[str]]]
@@ -30,10 +33,21 @@ class Health(Struct, frozen=True):
     status: str = "ok"
 
 
-def build_api(routes: Sequence[ControllerRouterHandler], raw_routes: Sequence[RawRoute], ready: Ready) -> Litestar:
-    """Everything behind the door. Raw routes are only documented here; the door answers them."""
+def build_api(
+    routes: Sequence[ControllerRouterHandler],
+    raw_routes: Sequence[RawRoute],
+    ready: Ready,
+    live_routes: Sequence[LiveRoute] = (),
+) -> Litestar:
+    """Everything behind the door. Raw and live routes are only documented here; the door answers them."""
     document: dict[str, Any] = {}
-    handlers = [*routes, *_health_routes(ready), *documentation_routes(document), *problem_routes()]
+    handlers = [
+        *routes,
+        *(_plain_request(route) for route in live_routes),
+        *_health_routes(ready),
+        *documentation_routes(document),
+        *problem_routes(),
+    ]
     app = Litestar(
         route_handlers=[*_options_routes(handlers), *handlers],
         request_class=JsonRequest,
@@ -44,6 +58,18 @@ def build_api(routes: Sequence[ControllerRouterHandler], raw_routes: Sequence[Ra
     )
     document.update(complete_document(_described(handlers), app, raw_routes))
     return app
+
+
+def _plain_request(live: LiveRoute) -> ControllerRouterHandler:
+    """What a WebSocket address answers to a request that does not ask for one."""
+    path = re.sub(r"{(\w+)}", r"{\1:str}", live.path)
+    words = f"A WebSocket, see docs/live.md; a plain request is answered 426. {live.description}".strip()
+
+    @get(path, guards=[allow(*live.roles)], tags=list(live.tags), summary=live.summary, description=words)
+    async def plain_request() -> None:
+        raise UpgradeRequired
+
+    return plain_request
 
 
 def _options_routes(handlers: Sequence[ControllerRouterHandler]) -> list[ControllerRouterHandler]:

@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from doorbuster.edge.json_request import check_media_type
+from doorbuster.edge.live_door import LiveDoor
 from doorbuster.kernel.errors import OutcomeUnknown, ShopError, Unavailable
 from doorbuster.platform.http.problems import (
     BodyTooLarge,
@@ -55,17 +56,25 @@ class Door:
     """The ASGI application that the server runs."""
 
     def __init__(
-        self, api: Any, raw_routes: Sequence[RawRoute], ring: KeyRing, body_bytes_max: int, timeout_s: float
+        self,
+        api: Any,
+        raw_routes: Sequence[RawRoute],
+        ring: KeyRing,
+        body_bytes_max: int,
+        timeout_s: float,
+        live: LiveDoor | None = None,
     ) -> None:
         self._api = api
         self._raw_routes = tuple(raw_routes)
         self._ring = ring
         self._body_bytes_max = body_bytes_max
         self._timeout_s = timeout_s
+        self._live = live
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._api(scope, receive, send)
+            if self._live is not None and scope["type"] == "websocket":
+                await self._live(scope, receive, send, self._identified)
             return
         answer = _Answer(send)
         try:
@@ -91,6 +100,13 @@ class Door:
             log.exception("request failed", request_id=answer.request_id, method=scope["method"], path=scope["path"])
             await answer.refuse(InternalError())
 
+    def _identified(self, scope: Scope) -> None:
+        """Who asks for a WebSocket, and under which id. Raises RepeatedHeader, InvalidToken, ExpiredToken."""
+        scope["request_id"] = _request_id({})  # also if the headers are no good
+        headers = _deciding_headers(scope)
+        scope["request_id"] = _request_id(headers)
+        scope["principal"] = self._principal(headers)
+
     def _principal(self, headers: Mapping[bytes, bytes]) -> object:
         """Who asks; None if nobody says. A token that is no good is refused on every route."""
         value = headers.get(b"authorization")
@@ -112,8 +128,10 @@ class Door:
         structlog.contextvars.bind_contextvars(request_id=answer.request_id)
         body = _Body(receive, self._body_bytes_max)
         if scope["method"] == "HEAD":  # a GET whose body the server does not send
-            scope = {**scope, "method": "GET"}
-        limit = asyncio.timeout(self._timeout_s * 2)
+            scope = {**scope, "method": "GET", "head_only": True}
+        scope["time_limit"] = limit = asyncio.timeout(self._timeout_s * 2)  # an event stream lifts it
+        if self._live is not None:
+            scope["live"] = self._live.live
         try:
             async with limit:
                 await self._api(scope, body, answer)

@@ -17,6 +17,7 @@ from doorbuster.platform.sql.migrations import History
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
 
+    from doorbuster.platform.http.live.route import LiveRoute
     from doorbuster.platform.http.raw import RawRoute
 
 Room = Literal["front", "back"]
@@ -48,6 +49,7 @@ class Faces:
 
     routes: Sequence[ControllerRouterHandler] = ()
     raw_routes: Sequence[RawRoute] = ()
+    live_routes: Sequence[LiveRoute] = ()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from contexts.accounts.accounts_shop import Shop
 from doorbuster.contexts.accounts.wiring import build
 from doorbuster.kernel.clock import ManualClock
 from doorbuster.platform.context import Platform
-from doorbuster.platform.http.tokens import Key, KeyRing
+from doorbuster.platform.http.tokens import KeyRing
+from doorbuster.platform.settings.keys import Key
 from doorbuster.platform.sql.database import Database
 
 

@@ -16,9 +16,10 @@ from conftest import NOW_MS, OpenDatabase
 from doorbuster.contexts.flash_sale import store, wiring
 from doorbuster.contexts.flash_sale.model import Sale
 from doorbuster.contexts.flash_sale.service import FlashSaleService
-from doorbuster.contexts.flash_sale.tables import allotments, claims, quotas, sales
+from doorbuster.contexts.flash_sale.tables import allotment_returns, allotments, claims, quotas, sale_plans, sales
 from doorbuster.contracts.catalog import SkuFacts, SkuNotFound
-from doorbuster.contracts.flash_sale import Claim, ClaimRequest, SaleProposal
+from doorbuster.contracts.flash_sale import UNITS_MAX, Claim, ClaimRequest, SaleProposal
+from doorbuster.contracts.inventory import OutOfStock
 from doorbuster.kernel.clock import ManualClock, SystemClock
 from doorbuster.kernel.ids import Snowflake
 from doorbuster.kernel.money import Money
@@ -33,7 +34,7 @@ MERCHANT = Principal(77, "merchant")
 SKU = SkuFacts(9, 8, MERCHANT.account_id, "TEA-1", "Tea 茶", Money(1990, "CNY"), active=True)
 HOUR_MS = 3_600_000
 
-TABLES = (sales, allotments, claims, quotas, outbox)
+TABLES = (sales, allotments, claims, quotas, sale_plans, allotment_returns, outbox)
 
 MakeSale = Callable[..., Awaitable[Sale]]
 
@@ -45,6 +46,25 @@ class OneSku:
         if sku_id != SKU.sku_id:
             raise SkuNotFound
         return SKU
+
+
+class Warehouse:
+    """The neighbour as the contract shows it: units leave once per sale, all or nothing."""
+
+    def __init__(self, units: int = UNITS_MAX * 100) -> None:
+        self.units = units
+        self.allotted: dict[int, tuple[int, int]] = {}
+        self.asked = 0
+
+    async def allot(self, sale_id: int, sku_id: int, units: int) -> None:
+        self.asked += 1
+        if sale_id in self.allotted:
+            assert self.allotted[sale_id] == (sku_id, units)
+            return
+        if units > self.units:
+            raise OutOfStock(sku_ids=[str(sku_id)])
+        self.units -= units
+        self.allotted[sale_id] = (sku_id, units)
 
 
 class Rows:
@@ -120,7 +140,7 @@ async def database(open_database: OpenDatabase) -> Database:
 
 @pytest.fixture
 def flash_sale(platform: Platform, database: Database) -> FlashSaleService:
-    return wiring.build(platform, database, OneSku()).service
+    return wiring.build(platform, database, OneSku(), Warehouse()).service
 
 
 @pytest.fixture
@@ -147,4 +167,4 @@ async def other_flash_sale(platform: Platform, open_database: OpenDatabase) -> F
     """The same sale as another process would have it: its own connections, its own memory, its own worker number."""
     database = await open_database("flash_sale", "doorbuster.contexts.flash_sale.migrations")
     elsewhere = replace(platform, ids=Snowflake(SystemClock(), worker=2), wakeups=Wakeups())
-    return wiring.build(elsewhere, database, OneSku()).service
+    return wiring.build(elsewhere, database, OneSku(), Warehouse()).service

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 import pytest
 
-from contexts.flash_sale.conftest import HOUR_MS, MERCHANT, MakeSale, OneSku, Rows, request
+from contexts.flash_sale.conftest import HOUR_MS, MERCHANT, MakeSale, OneSku, Rows, Warehouse, request
 from doorbuster.contexts.flash_sale import wiring
 from doorbuster.contexts.flash_sale.live import HOLDERS_PAUSE_MS, REFRESH_S, LiveSales
 from doorbuster.contexts.flash_sale.service import FlashSaleService
@@ -56,7 +56,7 @@ def counted(database: Database) -> Counted:
 
 @pytest.fixture
 def flash_sale(platform: Platform, counted: Counted) -> FlashSaleService:
-    return wiring.build(platform, counted, OneSku()).service
+    return wiring.build(platform, counted, OneSku(), Warehouse()).service
 
 
 async def sold_out(flash_sale: FlashSaleService, make_sale: MakeSale) -> tuple[Claim, Callable[..., object]]:

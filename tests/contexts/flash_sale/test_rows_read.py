@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from conftest import NOW_MS
-from contexts.flash_sale.conftest import MakeSale, OneSku, request
+from contexts.flash_sale.conftest import MakeSale, OneSku, Warehouse, request
 from doorbuster.contexts.flash_sale import claiming, store, wiring
 from doorbuster.contexts.flash_sale.model import Sale, Terms
 from doorbuster.contexts.flash_sale.service import FlashSaleService
@@ -102,7 +102,7 @@ async def test_postgres_fetches_as_few_rows_after_twenty_thousand_claims_as_afte
 ) -> None:
     # One connection, so that the plans of its prepared statements are those made while the tables were empty.
     metered = Metered(PostgresDatabase("flash_sale", postgres_url, pool_size=1))
-    service = wiring.build(platform, metered, OneSku()).service
+    service = wiring.build(platform, metered, OneSku(), Warehouse()).service
     sale = await make_sale(units=1_000_000, limit=2)
     for n in range(8):
         await claim_again_and_anew(service, sale, first=n * 1_000 + 1, known=n * 1_000 - 999)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from conftest import NOW_MS
-from contexts.flash_sale.conftest import HOUR_MS, MERCHANT, SKU, MakeSale, OneSku, Rows, request
+from contexts.flash_sale.conftest import HOUR_MS, MERCHANT, SKU, MakeSale, OneSku, Rows, Warehouse, request
 from contexts.orders.gate import all_at_once, of_type
 from doorbuster.contexts.flash_sale import wiring
 from doorbuster.contexts.flash_sale.model import Sale
@@ -75,7 +75,7 @@ async def test_a_sku_that_is_not_on_sale_is_refused(platform: Platform, database
         async def sku(self, sku_id: int) -> SkuFacts:
             return msgspec.structs.replace(SKU, active=False)
 
-    service = wiring.build(platform, database, Withdrawn()).service
+    service = wiring.build(platform, database, Withdrawn(), Warehouse()).service
     with pytest.raises(SaleTermsInvalid) as refused:
         await service.create_sale(MERCHANT, "k", GOOD)
     assert refused.value.extra == {"term": "sku_id"}

@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 import pytest
 
-from contexts.flash_sale.conftest import MakeSale, OneSku, Rows, request
+from contexts.flash_sale.conftest import MakeSale, OneSku, Rows, Warehouse, request
 from contexts.orders.gate import all_at_once, of_type
 from doorbuster.contexts.flash_sale import wiring
 from doorbuster.contexts.flash_sale.service import FlashSaleService
@@ -101,7 +101,7 @@ async def far_flash_sale(platform: Platform, line: Line) -> AsyncIterator[FlashS
     """A service at the other end of the line."""
     database = PostgresDatabase("flash_sale", line.url, pool_size=2)
     elsewhere = replace(platform, ids=Snowflake(SystemClock(), worker=2))
-    service = wiring.build(elsewhere, database, OneSku()).service
+    service = wiring.build(elsewhere, database, OneSku(), Warehouse()).service
     yield service
     await service.close()
     await database.close()
@@ -221,7 +221,7 @@ async def test_a_server_process_killed_during_the_commit_costs_nobody_a_claim(
     admin = await asyncpg.connect(postgres_url)
     await admin.execute(SLOW_COMMIT)
     killing = Killing(PostgresDatabase("flash_sale", postgres_url), admin)
-    service = wiring.build(platform, killing, OneSku()).service
+    service = wiring.build(platform, killing, OneSku(), Warehouse()).service
     await service.sale(sale.terms.sale_id)
     killing.armed = True
     first, second, again = await service.claim_many([request(sale, 1), request(sale, 2), request(sale, 1)])
@@ -283,7 +283,7 @@ async def test_server_processes_killed_at_any_moment_of_a_rush_leave_every_promi
     reckless = Reckless(PostgresDatabase("flash_sale", postgres_url, pool_size=2), admin, random.Random(3))
     # Small batches, so that there are many commits to hit.
     settings = msgspec.structs.replace(platform.settings, flash_sale=FlashSaleSettings(batch_max=5))
-    service = wiring.build(replace(platform, settings=settings), reckless, OneSku()).service
+    service = wiring.build(replace(platform, settings=settings), reckless, OneSku(), Warehouse()).service
     wanted = [request(sale, customer) for customer in range(1, 161)]
     outcomes = await all_at_once([lambda want=want: service.claim(want) for want in wanted])
     assert reckless.killed > 5

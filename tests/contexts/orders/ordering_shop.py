@@ -10,12 +10,29 @@ import msgspec
 import sqlalchemy as sa
 
 from doorbuster.contexts.orders import wiring
+from doorbuster.contexts.orders.completion import Completion
 from doorbuster.contexts.orders.expiry import Expiry
 from doorbuster.contexts.orders.service import OrdersService
-from doorbuster.contexts.orders.tables import lines, moves, orders
+from doorbuster.contexts.orders.tables import lines, moves, orders, refund_lines, refunds
 from doorbuster.contracts.audit import Check
 from doorbuster.contracts.flash_sale import Claim, ClaimAccepted, ClaimRequest, FlashSale
-from doorbuster.contracts.orders import OrderCancelled, OrderPaid, OrderRefunded, RefundRequested
+from doorbuster.contracts.inventory import Hold, HoldRequest
+from doorbuster.contracts.orders import (
+    Fulfilment,
+    GoodsReturned,
+    Line,
+    Order,
+    OrderCancelled,
+    OrderCompleted,
+    OrderDraft,
+    OrderPaid,
+    OrderPartlyRefunded,
+    OrderPlaced,
+    OrderRefunded,
+    OrderShipped,
+    PaidLine,
+    RefundRequested,
+)
 from doorbuster.contracts.payments import (
     CLOSE_MAX,
     AlreadyPaid,
@@ -31,6 +48,7 @@ from doorbuster.kernel.errors import Invalid
 from doorbuster.kernel.events import Envelope, Event
 from doorbuster.kernel.idempotency import IdempotencyKeyReused
 from doorbuster.kernel.money import Money
+from doorbuster.kernel.places import Destination, Place
 from doorbuster.kernel.principal import Principal
 from doorbuster.platform.bus.consumer import Consumer, handle_once
 from doorbuster.platform.bus.outbox import type_of
@@ -40,9 +58,53 @@ from doorbuster.platform.sql.database import Database
 
 PRICE = Money(1990, "CNY")
 PAY_WITHIN_MS = 60_000
-SALE = 5
-TABLES = (orders, lines, moves, outbox)
-TOLD = {type_of(kind): kind for kind in (OrderPaid, OrderCancelled, RefundRequested, OrderRefunded)}
+SALE, MERCHANT = 5, 77
+TABLES = (orders, lines, moves, refunds, refund_lines, outbox)
+TOLD = {
+    type_of(kind): kind
+    for kind in (
+        OrderPlaced,
+        OrderPaid,
+        OrderCancelled,
+        RefundRequested,
+        OrderRefunded,
+        OrderPartlyRefunded,
+        GoodsReturned,
+        OrderShipped,
+        OrderCompleted,
+    )
+}
+
+
+class Warehouse:
+    """The warehouse as orders see it: what is held can be held longer, unless it is `gone`."""
+
+    def __init__(self) -> None:
+        self.gone: set[int] = set()
+        self.kept: dict[int, int] = {}
+
+    async def extend_many(self, order_ids: Sequence[int], until_ms: int) -> Mapping[int, bool]:
+        self.kept |= {order_id: until_ms for order_id in order_ids if order_id not in self.gone}
+        return {order_id: order_id not in self.gone for order_id in order_ids}
+
+    async def hold_many(self, requests: Sequence[HoldRequest], deadline: object = None) -> Sequence[Hold | Exception]:
+        raise AssertionError("orders hold nothing")
+
+    async def release_many(self, order_ids: Sequence[int]) -> None:
+        raise AssertionError("orders tell, and the warehouse lets go")
+
+    async def holds(self, order_ids: Sequence[int]) -> Sequence[Hold]:
+        raise AssertionError("orders do not look")
+
+    async def available(self, sku_ids: Sequence[int]) -> Mapping[int, int]:
+        raise AssertionError("orders do not look")
+
+    async def allot(self, sale_id: int, sku_id: int, units: int) -> None:
+        raise AssertionError("orders allot nothing")
+
+
+HOME = Destination("Ann", "+86 10 1234", "CN", "", "北京", "长安街 1", "100000", Place(39.9, 116.4))
+ONE = (PaidLine(9, 1),)
 
 
 class Claims:
@@ -74,7 +136,9 @@ class CashDesk:
     asked: list[list[int]] = field(default_factory=list)
     while_closing: Callable[[], Awaitable[None]] | None = None
 
-    async def create(self, order_id: int, customer_id: int, amount: Money, key: str) -> Payment:
+    async def create(
+        self, order_id: int, customer_id: int, amount: Money, key: str, method: str | None = None
+    ) -> Payment:
         bound = self.of_key.get((order_id, key))
         if bound is not None:
             if (bound.customer_id, bound.amount) != (customer_id, amount):
@@ -126,28 +190,36 @@ class CashDesk:
         self.status[payment.id] = "captured"
         return PaymentCaptured(payment.id, payment.order_id, amount or payment.amount, self.clock.now_ms())
 
-    def refund(self, payment: Payment) -> PaymentRefunded:
-        self.status[payment.id] = "refunded"
-        return PaymentRefunded(payment.id, payment.order_id, payment.amount, self.clock.now_ms())
+    def refund(
+        self, payment: Payment, cause: str = "customer", amount: Money | None = None, *, whole: bool = True
+    ) -> PaymentRefunded:
+        if whole:
+            self.status[payment.id] = "refunded"
+        back = amount or payment.amount
+        return PaymentRefunded(payment.id, payment.order_id, back, cause, whole, self.clock.now_ms())
 
 
 @dataclass
 class OrderingShop:
     service: OrdersService
     expiry: Expiry
+    completion: Completion
     consumers: Sequence[Consumer]
     database: Database
     clock: ManualClock
     platform: Platform
     sale: Claims
     desk: CashDesk
+    warehouse: Warehouse
     delivered: int = 0
 
     def claim(self, customer_id: int = 1, quantity: int = 1, pay_within_ms: int = PAY_WITHIN_MS) -> Claim:
         """A claim that is committed; its event is still under way."""
         now_ms = self.clock.now_ms()
         order_id = self.platform.ids.next(customer_id)
-        claim = Claim(order_id, SALE, customer_id, 9, "Tea 茶", quantity, PRICE, now_ms, now_ms + pay_within_ms)
+        claim = Claim(
+            order_id, SALE, customer_id, 9, "Tea 茶", quantity, PRICE, now_ms, now_ms + pay_within_ms, MERCHANT
+        )
         self.sale.made[order_id] = claim
         return claim
 
@@ -159,6 +231,32 @@ class OrderingShop:
         made = [self.claim(customer_id, pay_within_ms=pay_within_ms) for _ in range(count)]
         await self.deliver(*(ClaimAccepted(claim) for claim in made))
         return [claim.order_id for claim in made]
+
+    def draft(self, fulfilment: Fulfilment = "parcel", discount: int = 0, customer_id: int = 1) -> OrderDraft:
+        """Two lines and shipping: 2 × 19.90, 1 × 5.00, 3.00, less the discount."""
+        now_ms = self.clock.now_ms()
+        return OrderDraft(
+            id=self.platform.ids.next(customer_id),
+            customer_id=customer_id,
+            merchant_id=MERCHANT,
+            fulfilment=fulfilment,
+            lines=(Line(9, "Tea 茶", 2, PRICE), Line(10, "Cup 杯", 1, Money(500, "CNY"))),
+            shipping=Money(300, "CNY"),
+            discount=Money(discount, "CNY"),
+            destination=HOME,
+            contact_email="ann@example.org",
+            note="ring twice",
+            created_ms=now_ms,
+            pay_by_ms=now_ms + PAY_WITHIN_MS,
+        )
+
+    async def ordered(self, fulfilment: Fulfilment = "parcel", discount: int = 0) -> tuple[Order, Payment]:
+        """An order that checkout placed, and that is paid."""
+        (order,) = await self.service.place_many([self.draft(fulfilment, discount)])
+        assert isinstance(order, Order)
+        payment = self.desk.open(order.id, amount=order.total)
+        await self.deliver(self.desk.capture(payment))
+        return order, payment
 
     async def place_and_pay(self) -> tuple[int, Payment]:
         order_id = await self.place()
@@ -224,8 +322,21 @@ def build_shop(platform: Platform, clock: ManualClock, database: Database) -> Or
     claims, desk = Claims(), CashDesk(platform.ids.next, clock)
     sale: FlashSale = claims
     payments: Payments = desk
-    built = wiring.build(platform, database, sale, payments)
-    return OrderingShop(built.service, built.expiry, built.context.consumers, database, clock, platform, claims, desk)
+    warehouse = Warehouse()
+    built = wiring.build(platform, database, sale, payments, warehouse)
+    consumers = built.context.consumers
+    loops = built.expiry, built.completion
+    return OrderingShop(built.service, *loops, consumers, database, clock, platform, claims, desk, warehouse)
+
+
+def paid_event(order_id: int, payment_id: int, customer_id: int = 1) -> OrderPaid:
+    """What is told when an order of the sale is paid."""
+    return OrderPaid(order_id, customer_id, payment_id, PRICE, MERCHANT, SALE, "parcel", ONE, None)
+
+
+def cancelled_event(order_id: int, cause: str = "customer", *, was_paid: bool = False) -> OrderCancelled:
+    """What is told when an order of the sale is given up."""
+    return OrderCancelled(order_id, 1, SALE, cause, was_paid, ONE)
 
 
 def shopper(customer_id: int = 1) -> Principal:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from contexts.orders.gate import all_at_once
-from contexts.orders.ordering_shop import PAY_WITHIN_MS, OrderingShop, shopper
+from contexts.orders.ordering_shop import PAY_WITHIN_MS, OrderingShop, cancelled_event, shopper
 from doorbuster.contexts.orders.expiry import FIRST_DOUBT_MS, PAGE
 from doorbuster.contexts.orders.tables import orders
-from doorbuster.contracts.orders import OrderCancelled, OrderPaid
+from doorbuster.contracts.orders import OrderPaid
 from doorbuster.contracts.payments import CLOSE_MAX
 from doorbuster.kernel.errors import Unavailable
 
@@ -33,7 +33,7 @@ async def test_at_the_deadline_an_unpaid_order_is_cancelled_and_told(shop: Order
     shop.clock.advance(PAY_WITHIN_MS)
     assert await shop.expiry.sweep() == 1
     assert (await shop.history(order_id))[1:] == [("pending_payment", "cancelled", "deadline", "payment-deadline")]
-    assert await shop.told() == [OrderCancelled(order_id, 1, 5, "payment-deadline")]
+    assert await shop.told() == [cancelled_event(order_id, "payment-deadline")]
     assert shop.desk.status[payment.id] == "cancelled"
 
 

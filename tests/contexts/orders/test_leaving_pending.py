@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from contexts.orders.gate import all_at_once, of_type
-from contexts.orders.ordering_shop import PAY_WITHIN_MS, PRICE, OrderingShop, shopper
+from contexts.orders.ordering_shop import PAY_WITHIN_MS, PRICE, OrderingShop, cancelled_event, shopper
 from doorbuster.contexts.orders import store
 from doorbuster.contracts.orders import (
     Order,
@@ -30,7 +30,7 @@ async def test_cancelling_gives_the_goods_back_once_however_often(shop: Ordering
     cancelled = await shop.service.cancel(shopper(), order_id)
     assert (cancelled.status, cancelled.history[-1].cause) == ("cancelled", "customer")
     assert (await shop.service.cancel(shopper(), order_id)).status == "cancelled"
-    assert await shop.told() == [OrderCancelled(order_id, 1, 5, "customer")]
+    assert await shop.told() == [cancelled_event(order_id)]
 
 
 async def test_cancelling_a_paid_order_gives_goods_and_money_back_once(shop: OrderingShop) -> None:
@@ -38,7 +38,7 @@ async def test_cancelling_a_paid_order_gives_goods_and_money_back_once(shop: Ord
     assert (await shop.service.cancel(shopper(), order_id)).status == "refunding"
     assert (await shop.service.cancel(shopper(), order_id)).status == "refunding"
     assert (await shop.told())[1:] == [
-        OrderCancelled(order_id, 1, 5, "customer"),
+        cancelled_event(order_id, was_paid=True),
         RefundRequested(order_id, payment.id, PRICE, "customer"),
     ]
 
@@ -61,7 +61,9 @@ async def test_nobody_cancels_somebody_elses_order(shop: OrderingShop) -> None:
 async def test_goods_that_are_under_way_cannot_be_cancelled(shop: OrderingShop) -> None:
     order_id, _ = await shop.place_and_pay()
     await shop.database.write(
-        lambda tx: store.move(tx, [order_id], "paid", "shipped", actor="t", cause="t", now_ms=shop.clock.now_ms())
+        lambda tx: store.move(
+            tx, [order_id], "paid", "shipped", who="delivery", actor="t", cause="t", now_ms=shop.clock.now_ms()
+        )
     )
     before = await shop.everything()
     with pytest.raises(OrderNotCancellable):
@@ -106,7 +108,9 @@ async def test_a_shipment_between_the_look_and_the_move_wins_and_the_shopper_is_
     order_id, _ = await shop.place_and_pay()
     stale = await shop.service.order(shopper(), order_id)
     await shop.database.write(
-        lambda tx: store.move(tx, [order_id], "paid", "shipped", actor="t", cause="t", now_ms=shop.clock.now_ms())
+        lambda tx: store.move(
+            tx, [order_id], "paid", "shipped", who="delivery", actor="t", cause="t", now_ms=shop.clock.now_ms()
+        )
     )
 
     async def as_seen_before(_who: object, _order_id: int) -> Order:
@@ -181,7 +185,7 @@ async def test_twenty_cancellers_of_one_paid_order_ask_for_the_money_once(shop: 
     assert {order.status for order in of_type(outcomes, Order)} == {"refunding"}
     assert len(of_type(outcomes, Order)) == 20
     assert (await shop.told())[1:] == [
-        OrderCancelled(order_id, 1, 5, "customer"),
+        cancelled_event(order_id, was_paid=True),
         RefundRequested(order_id, payment.id, PRICE, "customer"),
     ]
 

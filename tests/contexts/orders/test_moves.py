@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import typing
 
 import pytest
 import sqlalchemy as sa
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from conftest import OpenDatabase
 from contexts.orders.ordering_shop import PAY_WITHIN_MS, OrderingShop, shopper
 from doorbuster.contexts.orders import store
-from doorbuster.contexts.orders.model import MOVES, IllegalMove, check_move
+from doorbuster.contexts.orders.model import MOVES, IllegalMove, Who, check_move
 from doorbuster.contexts.orders.tables import lines, metadata, moves, orders
 from doorbuster.platform.sql.errors import RowRejected
 
@@ -20,14 +21,26 @@ PAIRS = list(itertools.product(MOVES, MOVES))
 @pytest.mark.parametrize(("start", "end"), [pair for pair in PAIRS if pair[1] not in MOVES[pair[0]]])
 def test_what_is_not_in_the_table_is_an_illegal_move(start: str, end: str) -> None:
     with pytest.raises(IllegalMove, match=f"{start} → {end}"):
-        check_move(start, end)
+        check_move(start, end, "support")
+
+
+@pytest.mark.parametrize(("start", "end"), [(start, end) for start in MOVES for end in MOVES[start]])
+def test_a_move_is_made_by_those_the_table_names(start: str, end: str) -> None:
+    everybody = frozenset(typing.get_args(Who))
+    assert MOVES[start][end] < everybody
+    assert MOVES[start][end]
+    for who in MOVES[start][end]:
+        check_move(start, end, who)
+    for who in everybody - MOVES[start][end]:
+        with pytest.raises(IllegalMove, match=f"{start} → {end} is not for {who}"):
+            check_move(start, end, who)
 
 
 def test_money_that_came_in_can_only_go_back_by_a_refund() -> None:
     holding_money = {"paid", "shipped", "delivering", "completed", "refunding"}
     for start in holding_money:
-        assert MOVES[start] <= holding_money | {"refunded"}
-    assert MOVES["refunded"] == frozenset()
+        assert set(MOVES[start]) <= holding_money | {"refunded"}
+    assert MOVES["refunded"] == {}
 
 
 async def test_an_illegal_move_reaches_no_row(shop: OrderingShop) -> None:
@@ -37,7 +50,7 @@ async def test_an_illegal_move_reaches_no_row(shop: OrderingShop) -> None:
         with pytest.raises(IllegalMove):
             await shop.database.write(
                 lambda tx, end=end: store.move(
-                    tx, [order_id], "pending_payment", end, actor="t", cause="t", now_ms=0, payment_id=1
+                    tx, [order_id], "pending_payment", end, who="support", actor="t", cause="t", now_ms=0, payment_id=1
                 )
             )
     assert await shop.everything() == before
@@ -49,7 +62,7 @@ async def test_a_move_changes_only_orders_that_stand_where_it_begins(shop: Order
 
     def cancel(tx: store.Tx) -> list[store.Moved]:
         ids = [paid, pending, 404]
-        return store.move(tx, ids, "pending_payment", "cancelled", actor="t", cause="t", now_ms=1)
+        return store.move(tx, ids, "pending_payment", "cancelled", who="customer", actor="t", cause="t", now_ms=1)
 
     assert [moved.id for moved in await shop.database.write(cancel)] == [pending]
     assert await shop.status(paid) == "paid"
@@ -114,15 +127,16 @@ async def test_the_books_of_a_busy_shop_hold(shop: OrderingShop) -> None:
     shop.clock.advance(PAY_WITHIN_MS)
     await shop.expiry.sweep()
     await shop.deliver(shop.desk.capture(payment))
-    await shop.deliver(shop.desk.refund(payment))
+    await shop.deliver(shop.desk.refund(payment, "late-payment"))
     await shop.place()
     assert {check.verdict for check in await shop.service.audit()} == {"holds"}
 
 
-_STATUS, _LEGAL, _TOTAL = (
+_STATUS, _LEGAL, _TOTAL, _REFUNDS = (
     "order status = last recorded move",
     "every move is legal",
     "order total = sum of its lines",
+    "refunds add up",
 )
 
 
@@ -135,6 +149,10 @@ _STATUS, _LEGAL, _TOTAL = (
         (_TOTAL, sa.update(orders).values(total_amount=1)),
         (_TOTAL, sa.update(lines).values(quantity=3)),
         (_TOTAL, sa.delete(lines)),
+        (_TOTAL, sa.update(orders).values(shipping_amount=1)),
+        (_TOTAL, sa.update(orders).values(discount_amount=1)),
+        (_REFUNDS, sa.update(orders).values(refunded_amount=1)),
+        (_REFUNDS, sa.update(orders).values(status="refunded", payment_id=1)),
         (_LEGAL, sa.update(moves).values(to_status="paid")),
         (_LEGAL, sa.update(moves).values(from_status="paid")),
     ],

@@ -13,7 +13,11 @@ from doorbuster.contexts.orders import store
 from doorbuster.contexts.orders.tables import orders
 from doorbuster.platform.sql.database import Tx
 
-ORDERS, CUSTOMERS, UNPAID_EVERY, RESELLER = 20_000, 2_000, 25, 77
+ORDERS, CUSTOMERS, UNPAID_EVERY, RESELLER, SHOP = 20_000, 2_000, 25, 77, 78
+
+
+Native = tuple[str, tuple[Any, ...]]
+"""A statement written for one dialect, and its parameters."""
 
 
 class Recorder:
@@ -22,11 +26,15 @@ class Recorder:
     def __init__(self, tx: Tx) -> None:
         self._tx = tx
         self.dialect = tx.dialect
-        self.statements: list[sa.Executable] = []
+        self.statements: list[sa.Executable | Native] = []
 
     def execute(self, statement: sa.Executable, parameters: Any = None) -> Any:
         self.statements.append(statement)
         return self._tx.execute(statement, parameters)
+
+    def rows(self, sql: str, *parameters: Any) -> Any:
+        self.statements.append((sql, parameters))
+        return self._tx.rows(sql, *parameters)
 
 
 async def many_orders(shop: OrderingShop) -> None:
@@ -45,6 +53,7 @@ async def many_orders(shop: OrderingShop) -> None:
             "created_ms": NOW_MS,
             "pay_by_ms": NOW_MS + n,
             "payment_id": None if unpaid else n,
+            "merchant_id": SHOP if n % 10 == 2 else n % CUSTOMERS,
         }
 
     def insert(tx: Tx) -> None:
@@ -61,6 +70,8 @@ READS: dict[str, Callable[[Tx], Any]] = {
     "due": lambda tx: store.due(tx, NOW_MS + ORDERS, store.Due(NOW_MS + 5_000, 5_000), 500),
     "due-from-the-start": lambda tx: store.due(tx, NOW_MS + ORDERS, store.Due(0, 0), 500),
     "list_of": lambda tx: store.list_of(tx, RESELLER, 2**62, 21),
+    "list_for_merchant": lambda tx: store.list_for_merchant(tx, SHOP, "paid", 2**62, 21),
+    "find_many": lambda tx: store.find_many(tx, [5, 500, 15_000]),
     "find": lambda tx: store.find(tx, 12_345),
     "page_of_facts": lambda tx: store.page_of_facts(tx, 10_000, 500),
     "facts_of": lambda tx: store.facts_of(tx, [5, 500, 15_000]),
@@ -71,6 +82,7 @@ BOUNDS = {
     "due": ("orders_to_pay", ORDERS // UNPAID_EVERY),
     "due-from-the-start": ("orders_to_pay", ORDERS // UNPAID_EVERY),
     "list_of": ("orders_of_customer", ORDERS // 10 + 1),
+    "list_for_merchant": ("orders_of_merchant", ORDERS // 10 + 1),
 }
 
 
@@ -110,15 +122,21 @@ def plans_of(tx: Tx, read: Callable[[Tx], Any]) -> list[str]:
     return [explain(tx, statement) for statement in recorder.statements]
 
 
-def _sqlite_plan(tx: Tx, statement: sa.Executable) -> str:
+def _sqlite_plan(tx: Tx, statement: sa.Executable | Native) -> str:
+    if isinstance(statement, tuple):
+        sql, parameters = statement
+        return "\n".join(str(row[3]) for row in tx.rows(f"EXPLAIN QUERY PLAN {sql}", *parameters))
     sql = str(statement.compile(dialect=tx.connection.dialect, compile_kwargs={"literal_binds": True}))
     return "\n".join(str(row[3]) for row in tx.rows(f"EXPLAIN QUERY PLAN {sql}"))
 
 
-def _postgres_plans(tx: Tx, statement: sa.Executable) -> str:
+def _postgres_plans(tx: Tx, statement: sa.Executable | Native) -> str:
+    if isinstance(statement, tuple):
+        sql, parameters = statement
+        return "\n".join(row[0] for row in tx.rows(f"EXPLAIN {sql}", *parameters))
     compiled = statement.compile(dialect=tx.connection.dialect, compile_kwargs={"render_postcompile": True})
     values = compiled.construct_params()
-    arguments = ", ".join(str(values[name]) for name in compiled.positiontup or ())
+    arguments = ", ".join(_literal(values[name]) for name in compiled.positiontup or ())
     tx.rows(f"PREPARE probe AS {compiled}")
     plan: list[str] = []
     for mode in ("force_custom_plan", "force_generic_plan"):
@@ -126,6 +144,10 @@ def _postgres_plans(tx: Tx, statement: sa.Executable) -> str:
         plan += [row[0] for row in tx.rows(f"EXPLAIN EXECUTE probe({arguments})")]
     tx.rows("DEALLOCATE probe")
     return "\n".join(plan)
+
+
+def _literal(value: object) -> str:
+    return f"'{value}'" if isinstance(value, str) else str(value)
 
 
 def scans_a_table(plan: str) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from contexts.orders.gate import all_at_once
-from contexts.orders.ordering_shop import PAY_WITHIN_MS, PRICE, OrderingShop, shopper
-from doorbuster.contexts.orders.events import OrderMissing
+from contexts.orders.ordering_shop import PAY_WITHIN_MS, PRICE, OrderingShop, paid_event, shopper
+from doorbuster.contexts.orders.settling import OrderMissing
 from doorbuster.contracts.orders import OrderCancelled, OrderPaid, OrderRefunded, RefundRequested
 from doorbuster.contracts.payments import PaymentCaptured, PaymentRefunded
 from doorbuster.kernel.money import Money
@@ -17,7 +17,7 @@ async def test_a_capture_pays_the_order(shop: OrderingShop) -> None:
     row = await shop.row(order_id)
     assert (row.status, row.payment_id) == ("paid", payment.id)
     assert (await shop.history(order_id))[1:] == [("pending_payment", "paid", "payments", f"payment {payment.id}")]
-    assert await shop.told() == [OrderPaid(order_id, 1, payment.id, PRICE)]
+    assert await shop.told() == [paid_event(order_id, payment.id)]
 
 
 async def test_a_redelivered_capture_changes_nothing_known_to_the_inbox_or_not(shop: OrderingShop) -> None:
@@ -85,7 +85,8 @@ async def test_two_late_payments_both_go_back_and_the_goods_once(shop: OrderingS
     late = [shop.desk.open(order_id, key=key) for key in ("a", "b")]
     await shop.service.cancel(shopper(), order_id)
     await shop.deliver(*(shop.desk.capture(payment) for payment in late))
-    await shop.deliver(*(shop.desk.refund(payment) for payment in late))
+    causes = {event.payment_id: event.cause for event in await shop.told() if isinstance(event, RefundRequested)}
+    await shop.deliver(*(shop.desk.refund(payment, causes[payment.id]) for payment in late))
     assert await shop.status(order_id) == "refunded"
     told = await shop.told()
     assert [type(event) for event in told] == [OrderCancelled, RefundRequested, RefundRequested, OrderRefunded]
@@ -106,7 +107,7 @@ async def test_a_refund_ends_the_order_once(shop: OrderingShop) -> None:
 
 async def test_an_event_about_an_order_that_is_not_here_is_tried_again_and_writes_nothing(shop: OrderingShop) -> None:
     before = await shop.everything()
-    for event in (PaymentCaptured(1, 404, PRICE, 0), PaymentRefunded(1, 404, PRICE, 0)):
+    for event in (PaymentCaptured(1, 404, PRICE, 0), PaymentRefunded(1, 404, PRICE, "customer", True, 0)):
         with pytest.raises(OrderMissing):
             await shop.deliver(event)
     assert await shop.everything() == before
@@ -117,7 +118,7 @@ async def test_the_same_capture_from_many_relays_at_once_pays_once(shop: Orderin
     captures = [shop.desk.capture(shop.desk.open(order_id)) for order_id in order_ids]
     await all_at_once([lambda event=event: shop.deliver(event) for event in captures * 8])
     for event in captures:
-        assert await shop.told(event.order_id) == [OrderPaid(event.order_id, 1, event.payment_id, PRICE)]
+        assert await shop.told(event.order_id) == [paid_event(event.order_id, event.payment_id)]
         assert [to for _, to, _, _ in await shop.history(event.order_id)] == ["pending_payment", "paid"]
 
 

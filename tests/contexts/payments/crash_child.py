@@ -13,6 +13,7 @@ from doorbuster.contexts.payments.wiring import build
 from doorbuster.kernel.clock import SystemClock
 from doorbuster.kernel.ids import Snowflake
 from doorbuster.kernel.money import Money
+from doorbuster.lab.payment_simulator.options import STRIPE_KEY_DEFAULT
 from doorbuster.platform.bus.wakeups import Wakeups
 from doorbuster.platform.context import Platform
 from doorbuster.platform.settings.tree import PaymentsSettings, Settings
@@ -30,15 +31,24 @@ class Job(Struct, frozen=True):
     customer_id: int
     amount: Money
     key: str
+    method: str | None = None
+    stripe_url: str = ""
 
 
 async def work(job: Job) -> None:
-    settings = Settings(payments=PaymentsSettings(simulator_url=job.simulator_url))
+    settings = Settings(
+        payments=PaymentsSettings(
+            simulator_url=job.simulator_url,
+            stripe_url=job.stripe_url,
+            stripe_secret_key=STRIPE_KEY_DEFAULT,
+            stripe_webhook_secrets=(job.secret,),
+        )
+    )
     clock = SystemClock()
     platform = Platform(settings, clock, Snowflake(clock, worker=9), Wakeups())
     payments = build(platform, SqliteDatabase("payments", Path(job.database)), [job.secret])
     if job.what == "create":
-        await payments.service.create(job.order_id, job.customer_id, job.amount, job.key)
+        await payments.service.create(job.order_id, job.customer_id, job.amount, job.key, job.method)
     elif job.what == "close":
         await payments.service.close_open([job.order_id])
     else:

@@ -15,21 +15,24 @@ import sqlalchemy as sa
 from litestar import Litestar, Request, Response
 from uvicorn.config import Config
 
+from doorbuster.contexts.payments.callbacks import Door, simulator_door, stripe_door
 from doorbuster.contexts.payments.http import routes
-from doorbuster.contexts.payments.model import Intent, Pace
-from doorbuster.contexts.payments.provider import Opened, Provider, StatementPage
+from doorbuster.contexts.payments.model import Intent, Pace, PaymentRecord, RefundRecord
+from doorbuster.contexts.payments.provider import MadeRefund, Opened, Period, Provider, StatementLine, StatementPage
 from doorbuster.contexts.payments.service import PaymentsService
 from doorbuster.contexts.payments.signatures import Verifier
 from doorbuster.contexts.payments.simulator import PaymentSimulator
 from doorbuster.contexts.payments.store.tables import ledger_entries, payments, refunds, webhook_events
+from doorbuster.contexts.payments.stripe_protocol import PaymentIntentsProvider
 from doorbuster.contexts.payments.till import Till
 from doorbuster.contracts.audit import Check
 from doorbuster.contracts.orders import RefundRequested
-from doorbuster.contracts.payments import Payment
+from doorbuster.contracts.payments import Payment, PaymentRefunded
 from doorbuster.kernel.clock import ManualClock
 from doorbuster.kernel.errors import ShopError
 from doorbuster.kernel.events import Envelope
 from doorbuster.kernel.money import Money
+from doorbuster.lab.payment_simulator.options import STRIPE_KEY_DEFAULT
 from doorbuster.lab.payment_simulator.server import EmbeddedServer
 from doorbuster.lab.payment_simulator.signatures import sign
 from doorbuster.lab.payment_simulator.simulator_process import SimulatorProcess
@@ -104,20 +107,23 @@ class Passing:
         self.name = provider.name
         self._provider = provider
 
-    async def create_intent(self, payment_id: int, order_id: int, amount: Money) -> Opened:
-        return await self._provider.create_intent(payment_id, order_id, amount)
+    async def create_intent(self, payment: PaymentRecord, method: str | None) -> Opened:
+        return await self._provider.create_intent(payment, method)
 
-    async def get_intent(self, payment_id: int) -> Intent:
-        return await self._provider.get_intent(payment_id)
+    async def get_intent(self, payment: PaymentRecord) -> Intent:
+        return await self._provider.get_intent(payment)
 
-    async def cancel_intent(self, payment_id: int) -> Intent:
-        return await self._provider.cancel_intent(payment_id)
+    async def cancel_intent(self, payment: PaymentRecord) -> Intent:
+        return await self._provider.cancel_intent(payment)
 
-    async def refund(self, refund_id: int, payment_id: int, amount: Money) -> None:
-        await self._provider.refund(refund_id, payment_id, amount)
+    async def refund(self, refund: RefundRecord, payment: PaymentRecord) -> None:
+        await self._provider.refund(refund, payment)
 
-    async def statement(self, after: str | None, limit: int) -> StatementPage:
-        return await self._provider.statement(after, limit)
+    async def made_refunds(self, payment: PaymentRecord) -> Sequence[MadeRefund]:
+        return await self._provider.made_refunds(payment)
+
+    async def statement(self, after: str | None, limit: int, period: Period | None = None) -> StatementPage:
+        return await self._provider.statement(after, limit, period)
 
     async def close(self) -> None:
         await self._provider.close()
@@ -130,8 +136,8 @@ class Since(Passing):
         super().__init__(provider)
         self._first_id = first_id
 
-    async def statement(self, after: str | None, limit: int) -> StatementPage:
-        page = await super().statement(after, limit)
+    async def statement(self, after: str | None, limit: int, period: Period | None = None) -> StatementPage:
+        page = await super().statement(after, limit, period)
         lines = tuple(line for line in page.lines if int(line.payment_id) >= self._first_id)
         return StatementPage(lines, page.next_after)
 
@@ -148,8 +154,10 @@ class Shop:
     def order_id(self) -> int:
         return self.platform.ids.next(CUSTOMER)
 
-    async def open(self, key: str = "key", order_id: int | None = None, amount: Money = PRICE) -> Payment:
-        return await self.service.create(order_id or self.order_id(), CUSTOMER, amount, key)
+    async def open(
+        self, key: str = "key", order_id: int | None = None, amount: Money = PRICE, method: str | None = None
+    ) -> Payment:
+        return await self.service.create(order_id or self.order_id(), CUSTOMER, amount, key, method)
 
     async def captured(self) -> Payment:
         """A payment that is captured here and at the provider."""
@@ -189,6 +197,18 @@ class Shop:
         envelope = Envelope("orders", 1, self.clock.now_ms(), event)
         await self.database.write(lambda tx: self.service.refunding.request(tx, [envelope]))
 
+    async def statement(self) -> list[StatementLine]:
+        """All that the provider says it has booked, in no order."""
+        (provider,) = self.till.providers.values()
+        lines: list[StatementLine] = []
+        after: str | None = None
+        while True:
+            page = await provider.statement(after, 500)
+            lines += page.lines
+            after = page.next_after
+            if after is None:
+                return lines
+
     async def rows(self, table: sa.Table, *where: sa.ColumnElement[bool]) -> Sequence[sa.Row[Any]]:
         statement = sa.select(table).where(*where).order_by(*table.primary_key.columns)
         return await self.database.read(lambda tx: tx.execute(statement).all())
@@ -202,6 +222,10 @@ class Shop:
 
     async def event_types(self) -> list[str]:
         return [row.type for row in await self.rows(outbox)]
+
+    async def refunds_told(self) -> list[PaymentRefunded]:
+        rows = await self.rows(outbox, outbox.c.type == "payments.refunded")
+        return [msgspec.json.decode(row.payload, type=PaymentRefunded) for row in rows]
 
     async def ledger(self, payment: Payment) -> list[tuple[str, str, int, str]]:
         rows = await self.rows(ledger_entries, ledger_entries.c.payment_id == payment.id)
@@ -230,12 +254,23 @@ def build_shop(
     wrap: Callable[[Provider], Provider] | None = None,
     timeout_s: float = 5.0,
     secrets: Sequence[str] = (SECRET,),
+    protocol: str = "simulator",
 ) -> Shop:
-    provider = PaymentSimulator(simulator.base_url, webhook_url, timeout_s, first_pause_s=0.01)
+    provider: Provider
+    if protocol == "stripe":
+        base_url = f"{simulator.base_url}/stripe"
+        provider = PaymentIntentsProvider(base_url, STRIPE_KEY_DEFAULT, clock, timeout_s, first_pause_s=0.01)
+    else:
+        provider = PaymentSimulator(simulator.base_url, webhook_url, timeout_s, first_pause_s=0.01)
     provider = Since(provider, platform.ids.next()) if wrap is None else wrap(provider)
-    till = Till(database, clock, platform.ids, platform.wakeups, {"simulator": provider}, pace or Pace())
-    service = PaymentsService(till, Verifier(secrets, 300))
+    till = Till(database, clock, platform.ids, platform.wakeups, {protocol: provider}, pace or Pace())
+    service = PaymentsService(till, doors(secrets))
     return Shop(service, till, database, platform, clock, SimulatorDesk(simulator))
+
+
+def doors(secrets: Sequence[str] = (SECRET,)) -> dict[str, Door]:
+    verifier = Verifier(secrets, 300)
+    return {"simulator": simulator_door(verifier), "stripe": stripe_door(Verifier(secrets, 300, other_schemes=True))}
 
 
 async def close_shop(shop: Shop) -> None:
@@ -298,7 +333,10 @@ class Front:
 
     @property
     def webhook_url(self) -> str:
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1/payments/webhooks/simulator"
+        return self.webhook_url_of("simulator")
+
+    def webhook_url_of(self, protocol: str) -> str:
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1/payments/webhooks/{protocol}"
 
     async def open(self, service: PaymentsService) -> None:
         self._server = EmbeddedServer(

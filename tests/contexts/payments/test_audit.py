@@ -142,7 +142,9 @@ async def plant_refund_nobody_made(shop: Shop, captured: Payment, _: Payment) ->
 
 
 async def plant_forgotten_refund(shop: Shop, captured: Payment, _: Payment) -> None:
-    await shop.tamper(sa.update(payments).where(payments.c.id == captured.id).values(status="refunding"))
+    await shop.tamper(
+        sa.update(payments).where(payments.c.id == captured.id).values(status="refunding", refund_requested=1990)
+    )
 
 
 async def plant_second_effect(shop: Shop, captured: Payment, _: Payment) -> None:

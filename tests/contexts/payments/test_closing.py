@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from contexts.payments.conftest import OpenShop
 from contexts.payments.paying_shop import Passing, Shop
-from doorbuster.contexts.payments.model import Intent, Pace
+from doorbuster.contexts.payments.model import Intent, Pace, PaymentRecord
 from doorbuster.contexts.payments.provider import Provider
 from doorbuster.contexts.payments.store.tables import payments
 from doorbuster.contracts.payments import CLOSE_MAX
@@ -106,7 +106,7 @@ class Away(Passing):
         super().__init__(provider)
         self.asked = 0
 
-    async def cancel_intent(self, payment_id: int) -> Intent:
+    async def cancel_intent(self, payment: PaymentRecord) -> Intent:
         self.asked += 1
         raise Unavailable
 

@@ -43,12 +43,13 @@ class Crashing:
     def __init__(self, shop: Shop) -> None:
         self.shop = shop
 
-    async def die(self, at: str, what: str, order_id: int = 0) -> None:
+    async def die(self, at: str, what: str, order_id: int = 0, method: str | None = None) -> None:
         """Runs a child until it is killed at the crash point `at`."""
         database = self.shop.database
         assert isinstance(database, SqliteDatabase)
-        simulator_url = self.shop.desk.process.base_url
-        job = Job(what, str(database.path), simulator_url, SECRET, order_id, CUSTOMER, PRICE, "key")
+        base_url, stripe = self.shop.desk.process.base_url, "stripe" in self.shop.till.providers
+        urls = ("", f"{base_url}/stripe") if stripe else (base_url, "")
+        job = Job(what, str(database.path), urls[0], SECRET, order_id, CUSTOMER, PRICE, "key", method, urls[1])
         child = await asyncio.create_subprocess_exec(
             sys.executable, str(CHILD), msgspec.json.encode(job).decode(), env={**os.environ, VARIABLE: at}
         )
@@ -98,6 +99,53 @@ async def test_a_payment_begun_before_a_crash_is_carried_on(
     await shop.call_back(payment)
     assert len(await shop.desk.statement(payment.id)) == 1
     assert not [check for check in await shop.service.audit() if check.verdict != "holds"]
+
+
+@pytest.fixture(params=["simulator", "stripe"])
+async def crashing_at_once(
+    request: pytest.FixtureRequest,
+    open_database: OpenDatabase,
+    platform: Platform,
+    clock: ManualClock,
+    shared_simulator: SimulatorProcess,
+):
+    database = await open_database("payments", MIGRATIONS)
+    shop = build_shop(replace(platform, clock=clock), clock, database, shared_simulator, protocol=request.param)
+    yield Crashing(shop)
+    await close_shop(shop)
+
+
+@pytest.mark.parametrize(
+    ("point", "captured_there", "status"),
+    [
+        ("payments.in-progress-committed", 0, "in_progress"),
+        ("payments.provider-acted", 1, "in_progress"),
+        ("payments.settled-not-committed", 1, "in_progress"),
+        ("payments.capture-committed", 1, "captured"),
+    ],
+)
+@pytest.mark.parametrize("by", ["its shopper", "the sweep"])
+async def test_a_payment_confirmed_at_once_is_captured_once_wherever_it_was_cut_off(
+    crashing_at_once: Crashing, point: str, captured_there: int, status: str, by: str
+):
+    shop, order_id = crashing_at_once.shop, crashing_at_once.shop.order_id()
+    await crashing_at_once.die(point, "create", order_id, "pm_card_visa")
+    (begun,) = await shop.rows(payments)
+    assert begun.status == status
+    assert len(await lines_of(shop, begun.id)) == captured_there
+    pass_time(shop, shop.till.pace.lease_ms + shop.till.pace.abandoned_ms)
+    if by == "the sweep":
+        assert await shop.service.reconciling.sweep() == (status == "in_progress")
+    payment = await shop.open(order_id=order_id, method="pm_card_visa")
+    assert (payment.id, payment.status) == (begun.id, "captured")
+    assert len(await lines_of(shop, begun.id)) == 1
+    assert await shop.event_types() == ["payments.captured"]
+    assert len(await shop.ledger(payment)) == 2
+    assert not [check for check in await shop.service.audit() if check.verdict != "holds"]
+
+
+async def lines_of(shop: Shop, payment_id: int) -> list[str]:
+    return [line.kind for line in await shop.statement() if line.payment_id == str(payment_id)]
 
 
 async def test_a_capture_committed_before_a_crash_is_settled_once(crashing: Crashing):

@@ -65,6 +65,7 @@ async def test_a_payment_is_shown_to_its_payer_and_to_support(shop: Shop, face: 
             "amount": {"amount": 1990, "currency": "CNY"},
             "checkout_url": payment.checkout_url,
             "created_at": rfc3339(shop.clock.now_ms()),
+            "declined": None,
         }
 
 

@@ -37,14 +37,17 @@ PENDING = PaymentRecord(
     provider="simulator",
     reference="pay_1",
     idempotency_key="key",
+    method=None,
     amount=1990,
     currency="CNY",
     status="pending",
+    decline=None,
     checkout_url="http://provider/pay_1",
     lease_until_ms=None,
     next_check_ms=0,
     checks=0,
     captured_amount=0,
+    refund_requested=0,
     refunded_amount=0,
     created_ms=0,
     updated_ms=0,
@@ -80,7 +83,7 @@ def test_only_a_capture_lets_money_in_and_only_a_refund_lets_it_out():
 
 def test_a_capture_wins_over_everything_that_is_not_paid():
     assert set(sources("captured")) == {"in_progress", "pending", "failed", "cancelled"}
-    assert set(sources("failed")) == {"pending"}
+    assert set(sources("failed")) == {"in_progress", "pending"}
     assert set(sources("refunded")) == {"refunding"}
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from contexts.payments.conftest import OpenShop
 from contexts.payments.paying_shop import CUSTOMER, PRICE, Passing, Shop, all_at_once, of_type
+from doorbuster.contexts.payments.model import PaymentRecord
 from doorbuster.contexts.payments.provider import Opened, Provider
 from doorbuster.contexts.payments.store.tables import payments
 from doorbuster.contracts.payments import (
@@ -37,11 +38,11 @@ class Gate(Passing):
         self.waiting = 0
         self.held_max = BEHIND_A_GATE
 
-    async def create_intent(self, payment_id: int, order_id: int, amount: Money) -> Opened:
+    async def create_intent(self, payment: PaymentRecord, method: str | None) -> Opened:
         self.waiting += 1
         if self.waiting <= self.held_max:
             await self.opened.wait()
-        return await super().create_intent(payment_id, order_id, amount)
+        return await super().create_intent(payment, method)
 
 
 class Gated:

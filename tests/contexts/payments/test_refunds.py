@@ -11,7 +11,7 @@ from conftest import OpenDatabase
 from contexts.payments.conftest import MIGRATIONS, OpenShop
 from contexts.payments.paying_shop import Passing, Shop, all_at_once, build_shop, close_shop, until
 from doorbuster.contexts.payments.events import consumers
-from doorbuster.contexts.payments.model import Pace
+from doorbuster.contexts.payments.model import Pace, PaymentRecord, RefundRecord
 from doorbuster.contexts.payments.provider import Provider
 from doorbuster.contexts.payments.refunding import RefundImpossible
 from doorbuster.contexts.payments.store.tables import refunds, webhook_events
@@ -59,7 +59,7 @@ async def test_asking_again_refunds_nothing_more(shop: Shop):
 async def test_money_that_is_not_the_orders_is_not_given_back(shop: Shop):
     payment = await shop.captured()
     before = await shop.everything()
-    for change in ({"amount": Money(1, "CNY")}, {"amount": Money(1990, "USD")}, {"order_id": 5}):
+    for change in ({"amount": Money(1991, "CNY")}, {"amount": Money(1990, "USD")}, {"order_id": 5}):
         with pytest.raises(RefundImpossible):
             await shop.request_refund(payment, **change)
     assert await shop.everything() == before
@@ -96,10 +96,10 @@ class Away(Passing):
         super().__init__(provider)
         self.back = False
 
-    async def refund(self, refund_id: int, payment_id: int, amount: Money) -> None:
+    async def refund(self, refund: RefundRecord, payment: PaymentRecord) -> None:
         if not self.back:
             raise Unavailable
-        await super().refund(refund_id, payment_id, amount)
+        await super().refund(refund, payment)
 
 
 async def test_a_refund_is_tried_until_it_is_made_and_at_a_bounded_pace(

@@ -59,6 +59,7 @@ async def test_a_capture_cannot_be_posted_twice(shop: Shop):
     await refused(shop.database, sa.insert(ledger_entries).values(**again))
 
 
+PAID: dict[str, object] = {"captured_amount": 1990, "captured_ms": 1, "status": "captured"}
 IMPOSSIBLE: list[dict[str, object]] = [
     {"status": "paid"},
     {"status": "captured"},
@@ -67,7 +68,16 @@ IMPOSSIBLE: list[dict[str, object]] = [
     {"captured_amount": 1990},
     {"captured_amount": 1, "status": "captured", "captured_ms": 1},
     {"refunded_amount": 1990},
-    {"refunded_amount": 1991, "captured_amount": 1990, "captured_ms": 1, "refunded_ms": 1, "status": "refunded"},
+    {"refund_requested": 1},
+    PAID | {"refund_requested": 1991, "refunded_amount": 1991, "refunded_ms": 1, "status": "refunded"},
+    PAID | {"refund_requested": 1991},
+    PAID | {"refund_requested": -1},
+    PAID | {"refunded_amount": 1, "refunded_ms": 1},
+    PAID | {"refund_requested": 5, "status": "refunding"},
+    PAID | {"refund_requested": 1990},
+    PAID | {"refund_requested": 1990, "refunded_amount": 1990, "refunded_ms": 1, "status": "refunding"},
+    PAID | {"refund_requested": 1990, "refunded_amount": 5, "refunded_ms": 1, "status": "refunded"},
+    PAID | {"refund_requested": 5, "refunded_amount": 5},
     {"amount": 0},
     {"amount": -1},
     {"amount": 10**13 + 1},

@@ -7,17 +7,23 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from msgspec.structs import replace
 
-from contexts.payments.paying_shop import PRICE
+from contexts.payments.test_model import PENDING, REFUND
+from doorbuster.contexts.payments.asking import TRIES_MAX
+from doorbuster.contexts.payments.http_client import ANSWER_BYTES_MAX, CONNECTIONS_MAX
 from doorbuster.contexts.payments.provider import IntentUnknown, ProviderRefused
-from doorbuster.contexts.payments.simulator import ANSWER_BYTES_MAX, CONNECTIONS_MAX, TRIES_MAX, PaymentSimulator
+from doorbuster.contexts.payments.simulator import PaymentSimulator
 from doorbuster.kernel.errors import Unavailable
 
 INTENT = (
     '{"id":"1","reference":"pay_1","status":"captured","order_id":"2",'
     '"amount":1990,"currency":"CNY","captured":1990,"refunded":0}'
 )
-CREATED = '{"reference":"pay_1","status":"requires_payment","checkout_url":"http://p/checkout/pay_1"}'
+CREATED = (
+    '{"id":"1","reference":"pay_1","status":"requires_payment","order_id":"2","amount":1990,"currency":"CNY",'
+    '"captured":0,"refunded":0,"checkout_url":"http://p/checkout/pay_1"}'
+)
 LINE = (
     '{"kind":"capture","payment_id":"1","order_id":"2","refund_id":null,"amount":1990,"currency":"CNY",'
     '"at":"2026-11-21T02:00:00.123Z"}'
@@ -57,8 +63,9 @@ class Liar:
 
 
 class Lied:
-    def __init__(self, liar: Liar, adapter: PaymentSimulator) -> None:
+    def __init__(self, liar: Liar, adapter: PaymentSimulator, url: str) -> None:
         self.liar = liar
+        self.url = url
         self.adapter = adapter
 
     def says(self, body: str | bytes, status: int = 200) -> None:
@@ -69,18 +76,23 @@ class Lied:
 @pytest.fixture
 async def lied() -> AsyncIterator[Lied]:
     liar = Liar()
-    adapter = PaymentSimulator(await liar.open(), "http://shop/webhooks", timeout_s=2.0)
-    yield Lied(liar, adapter)
+    url = await liar.open()
+    adapter = PaymentSimulator(url, "http://shop/webhooks", timeout_s=2.0)
+    yield Lied(liar, adapter, url)
     await adapter.close()
     await liar.close()
 
 
 Call = Callable[[PaymentSimulator], Awaitable[object]]
 CALLS: dict[str, tuple[Call, str]] = {
-    "create": (lambda adapter: adapter.create_intent(1, 2, PRICE), CREATED),
-    "get": (lambda adapter: adapter.get_intent(1), INTENT),
-    "cancel": (lambda adapter: adapter.cancel_intent(1), INTENT),
-    "refund": (lambda adapter: adapter.refund(1, 2, PRICE), '{"id":"1","status":"succeeded"}'),
+    "create": (lambda adapter: adapter.create_intent(PENDING, None), CREATED),
+    "get": (lambda adapter: adapter.get_intent(PENDING), INTENT),
+    "cancel": (lambda adapter: adapter.cancel_intent(PENDING), INTENT),
+    "refund": (lambda adapter: adapter.refund(replace(REFUND, id=1), PENDING), '{"id":"1","status":"succeeded"}'),
+    "refunds": (
+        lambda adapter: adapter.made_refunds(PENDING),
+        '{"items":[{"id":"9","amount":5,"currency":"CNY"}]}',
+    ),
     "statement": (lambda adapter: adapter.statement(None, 10), f'{{"items":[{LINE}],"next_cursor":null}}'),
 }
 
@@ -131,6 +143,7 @@ async def test_refusals_outages_and_strangers_differ(lied: Lied):
         "get": IntentUnknown,
         "cancel": IntentUnknown,
         "refund": ProviderRefused,
+        "refunds": IntentUnknown,
         "statement": Unavailable,
     }
     for name, (call, _) in CALLS.items():
@@ -164,12 +177,12 @@ async def test_an_endless_answer_is_cut_off(lied: Lied):
 
 
 async def test_all_tries_share_one_deadline(lied: Lied):
-    adapter = PaymentSimulator(lied.adapter._base_url, "http://shop/webhooks", timeout_s=0.4)
+    adapter = PaymentSimulator(lied.url, "http://shop/webhooks", timeout_s=0.4)
     lied.says("", 503)
     lied.liar.delay_s = 0.3
     begun = time.monotonic()
     with pytest.raises(Unavailable):
-        await adapter.get_intent(1)
+        await adapter.get_intent(PENDING)
     assert time.monotonic() - begun < 1.2
     await adapter.close()
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from conftest import OpenDatabase
@@ -54,6 +55,43 @@ async def test_a_provider_without_a_secret_stops_the_start(open_database: OpenDa
     database = await open_database("payments", MIGRATIONS)
     with pytest.raises(ValueError, match="secret"):
         build(replace(platform, settings=CONNECTED), database, [])
+
+
+STRIPE = PaymentsSettings(
+    simulator_url="http://127.0.0.1:9",
+    stripe_url="https://api.stripe.com",
+    stripe_secret_key="sk_test_1",
+    stripe_webhook_secrets=("whsec_of_sixteen_signs",),
+    default_provider="stripe",
+)
+
+
+async def test_two_providers_may_be_connected_and_one_opens_new_payments(
+    open_database: OpenDatabase, platform: Platform
+):
+    database = await open_database("payments", MIGRATIONS)
+    built = build(replace(platform, settings=Settings(payments=STRIPE)), database, ["a secret"])
+    assert built.service.webhook_header("simulator") == "Doorbuster-Signature"
+    assert built.service.webhook_header("stripe") == "Stripe-Signature"
+    await built.close()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stripe_secret_key": ""},
+        {"stripe_webhook_secrets": ()},
+        {"stripe_url": ""},
+        {"default_provider": "simulator", "simulator_url": ""},
+    ],
+)
+async def test_a_provider_that_is_half_connected_stops_the_start(
+    open_database: OpenDatabase, platform: Platform, changes: dict[str, object]
+):
+    database = await open_database("payments", MIGRATIONS)
+    settings = Settings(payments=msgspec.structs.replace(STRIPE, **changes))
+    with pytest.raises(ValueError, match="payments"):
+        build(replace(platform, settings=settings), database, ["a secret"])
 
 
 @pytest.mark.parametrize(

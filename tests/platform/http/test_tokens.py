@@ -15,7 +15,8 @@ from conftest import NOW_MS
 from doorbuster.kernel.clock import ManualClock
 from doorbuster.kernel.ids import ID_MAX
 from doorbuster.kernel.principal import ROLES, Principal
-from doorbuster.platform.http.tokens import TOKEN_BYTES_MAX, ExpiredToken, InvalidToken, Key, KeyRing
+from doorbuster.platform.http.tokens import TOKEN_BYTES_MAX, ExpiredToken, InvalidToken, KeyRing
+from doorbuster.platform.settings.keys import Key
 
 KEY = Key("k1", bytes(range(32)))
 OLD = Key("k0", bytes(range(32, 64)))

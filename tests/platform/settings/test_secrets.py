@@ -12,7 +12,8 @@ import pytest
 
 from doorbuster.kernel.clock import ManualClock
 from doorbuster.kernel.principal import Principal
-from doorbuster.platform.http.tokens import InvalidToken, Key, KeyRing
+from doorbuster.platform.http.tokens import InvalidToken, KeyRing
+from doorbuster.platform.settings.keys import Key
 from doorbuster.platform.settings.secrets import FILE, Secrets, load_secrets, rotate
 from doorbuster.platform.settings.tree import AuthSettings, PaymentsSettings, Settings, WrongSetting
 

@@ -139,11 +139,25 @@ def test_processes_that_start_at_once_share_neither_migrations_nor_worker_number
     assert len({made for each in told for made in each["ids"]}) == 400
 
 
+def tables_of(context: str) -> sa.MetaData:
+    return importlib.import_module(f"doorbuster.contexts.{context}.tables").metadata
+
+
 METADATA: dict[str, list[sa.MetaData]] = {
-    "accounts": [importlib.import_module("doorbuster.contexts.accounts.tables").metadata, bus, idempotency],
-    "catalog": [importlib.import_module("doorbuster.contexts.catalog.tables").metadata, bus, idempotency],
-    "flash_sale": [importlib.import_module("doorbuster.contexts.flash_sale.tables").metadata, bus, idempotency],
-    "orders": [importlib.import_module("doorbuster.contexts.orders.tables").metadata, bus],
+    **{
+        name: [tables_of(name), bus, idempotency]
+        for name in (
+            "accounts",
+            "catalog",
+            "inventory",
+            "flash_sale",
+            "orders",
+            "checkout",
+            "delivery",
+            "notifications",
+            "support",
+        )
+    },
     "payments": [importlib.import_module("doorbuster.contexts.payments.store.tables").metadata, bus],
     "workers": [workers],
 }

@@ -19,7 +19,8 @@ from msgspec import Struct
 
 from doorbuster.kernel.clock import SystemClock
 from doorbuster.kernel.principal import Principal
-from doorbuster.platform.http.tokens import Key, KeyRing
+from doorbuster.platform.http.tokens import KeyRing
+from doorbuster.platform.settings.keys import Key
 from doorbuster.platform.settings.secrets import Secrets
 from doorbuster.platform.settings.tree import AuthSettings, DatabaseSettings, PaymentsSettings, Settings
 from doorbuster.platform.telemetry.logs import MASK, configure_logs

@@ -26,6 +26,10 @@ def import_catalogue(
     file: Annotated[Path | None, typer.Argument(help="A .csv or .jsonl file.")] = None,
     sample: Annotated[bool, typer.Option("--sample", help="Import the sample catalogue instead of a file.")] = False,
     merchant: Merchant = OPERATOR.account_id,
+    stock: Annotated[
+        int | None,
+        typer.Option(min=1, max=100_000_000, help="Receive so many units of every SKU of the merchant, too."),
+    ] = None,
     data: Data = None,
     database: Database = None,
     config: Config = None,
@@ -43,7 +47,7 @@ def import_catalogue(
         if source is None:
             source = Path(folder) / "sample.jsonl"
             write_sample(source)
-        report = _import(source, merchant, settings_of(config, data, database))
+        report = _import(source, merchant, stock, settings_of(config, data, database))
     problems = [f"line {error.line}: {error.field}: {error.problem}" for error in report.errors]
     words = f"{report.created} products created, {report.updated} changed, {report.unchanged} unchanged"
     if not report.ok:
@@ -53,7 +57,7 @@ def import_catalogue(
         raise typer.Exit(1)
 
 
-def _import(source: Path, merchant: int, settings: Any) -> ImportReport:
+def _import(source: Path, merchant: int, stock: int | None, settings: Any) -> ImportReport:
     from rich.console import Console
     from rich.progress import Progress
 
@@ -65,9 +69,23 @@ def _import(source: Path, merchant: int, settings: Any) -> ImportReport:
 
         async def use(shop: Shop) -> ImportReport:
             with source.open("rb") as opened:
-                return await shop.catalog.service.import_products(opened, _format_of(source), merchant, show)
+                report = await shop.catalog.service.import_products(opened, _format_of(source), merchant, show)
+            if report.ok and stock:
+                await _receive(shop, merchant, stock)
+            return report
 
         return in_shop(settings, use)
+
+
+async def _receive(shop: Shop, merchant: int, units: int) -> None:
+    """The first units of every SKU that the merchant has."""
+    import secrets
+
+    from doorbuster.contracts.inventory import SkuUnits
+
+    sku_ids = await shop.catalog.service.skus_of(merchant)
+    lines = [SkuUnits(sku_id, units) for sku_id in sku_ids]
+    await shop.inventory.service.receive_many(merchant, f"import-{secrets.token_hex(8)}", lines)
 
 
 def export_catalogue(

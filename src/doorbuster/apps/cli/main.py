@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from doorbuster.apps.cli import catalogue, events, lab, operate, people, sales
+from doorbuster.apps.cli import catalogue, city, events, lab, operate, payments, people, sales, stock
 
 app = typer.Typer(
     name="doorbuster",
@@ -20,7 +20,10 @@ operate.register(app)
 catalogue.register(app)
 people.register(app)
 lab.register(app)
+city.register(app)
 app.add_typer(sales.app, name="sale")
+app.add_typer(stock.app, name="stock")
+app.add_typer(payments.app, name="payments")
 app.add_typer(events.app, name="events")
 
 

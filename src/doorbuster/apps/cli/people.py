@@ -69,10 +69,10 @@ def create_staff(
     json: Json = False,
 ) -> None:
     """Create an account with a role, or give an existing one that role and password."""
-    from doorbuster.kernel.principal import ROLES
+    from doorbuster.kernel.principal import ACCOUNT_ROLES
 
-    if role not in ROLES:
-        raise typer.BadParameter(f"one of {', '.join(ROLES)}", param_hint="--role")
+    if role not in ACCOUNT_ROLES:
+        raise typer.BadParameter(f"one of {', '.join(ACCOUNT_ROLES)}", param_hint="--role")
 
     async def use(shop: Shop) -> Account:
         return await shop.accounts.service.ensure_staff(email, password, role)

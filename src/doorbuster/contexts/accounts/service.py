@@ -17,10 +17,12 @@ from doorbuster.contracts.accounts import (
     AddressNotFound,
     Buyer,
     BuyersOutOfRange,
+    Contact,
     EmailTaken,
     TooManyAddresses,
     WrongCredentials,
 )
+from doorbuster.kernel.errors import Invalid
 from doorbuster.kernel.idempotency import IdempotencyKeyReused
 from doorbuster.kernel.principal import Principal, Role
 from doorbuster.platform.bus.outbox import emit
@@ -33,6 +35,7 @@ NAME = "accounts"
 BUYERS_MAX = 1_000_000
 BUYERS_PER_TRANSACTION = 1000
 BUYER_TOKEN_S_MAX = 86_400
+CONTACTS_MAX = 1000
 
 
 class AccountsService:
@@ -133,6 +136,14 @@ class AccountsService:
                 Buyer(buyer.id, self._ring.sign(Principal(buyer.id, buyer.role), token_lifetime_s)) for buyer in page
             ]
         return buyers
+
+    async def contacts(self, account_ids: Sequence[int]) -> Sequence[Contact]:
+        """See `contracts.accounts.Accounts`."""
+        if len(account_ids) > CONTACTS_MAX:
+            raise Invalid(f"at most {CONTACTS_MAX} contacts at once")
+        if not account_ids:
+            return []
+        return await self._database.read(lambda tx: store.contacts(tx, account_ids))
 
     async def ensure_staff(self, email: str, password: str, role: Role) -> Account:
         """See `contracts.accounts.Accounts`. Its name is the e-mail address's local part."""

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from doorbuster.contexts.accounts.model import Address
 from doorbuster.contexts.accounts.tables import accounts, addresses
-from doorbuster.contracts.accounts import Account
+from doorbuster.contracts.accounts import Account, Contact
 from doorbuster.kernel.principal import Role
 from doorbuster.platform.sql.database import Tx
 
@@ -67,6 +67,13 @@ def account(tx: Tx, account_id: int) -> Account | None:
 def account_of_email(tx: Tx, email: str) -> Account | None:
     row = tx.execute(sa.select(*_account_columns).where(accounts.c.email == email)).first()
     return Account(*row) if row else None
+
+
+def contacts(tx: Tx, account_ids: Sequence[int]) -> list[Contact]:
+    """Those that exist, in order of id."""
+    columns = (accounts.c.id, accounts.c.email, accounts.c.name, accounts.c.role)
+    rows = tx.execute(sa.select(*columns).where(accounts.c.id.in_(account_ids)).order_by(accounts.c.id))
+    return [Contact(*row) for row in rows]
 
 
 def credentials(tx: Tx, email: str) -> Credentials | None:

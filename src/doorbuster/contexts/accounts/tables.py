@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from doorbuster.kernel.principal import ROLES
+from doorbuster.kernel.principal import ACCOUNT_ROLES
 from doorbuster.platform.sql.types import BigKey
 
 metadata = sa.MetaData()
@@ -23,7 +23,7 @@ accounts = sa.Table(
     sa.UniqueConstraint("email", name="one_account_per_email"),
     sa.CheckConstraint("email = lower(email)", name="email_is_lower_case"),
     sa.CheckConstraint("(email IS NULL) = (password_hash IS NULL)", name="log_in_needs_both"),
-    sa.CheckConstraint(f"role IN ({', '.join(repr(role) for role in ROLES)})", name="role_is_known"),
+    sa.CheckConstraint(f"role IN ({', '.join(repr(role) for role in ACCOUNT_ROLES)})", name="role_is_known"),
 )
 
 addresses = sa.Table(

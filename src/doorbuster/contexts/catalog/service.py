@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import BinaryIO
 
 from doorbuster.contexts.catalog import store
@@ -37,6 +37,7 @@ from doorbuster.platform.sql.idempotency import once
 from doorbuster.platform.sql.paging import Page
 
 NAME = "catalog"
+SKUS_PAGE = 5_000
 EXPORT_PAGE = 200
 """Products per page of an export: up to 10,000 SKUs in memory."""
 
@@ -120,6 +121,24 @@ class CatalogService:
         if facts is None:
             raise SkuNotFound
         return facts
+
+    async def skus(self, sku_ids: Sequence[int]) -> Mapping[int, SkuFacts]:
+        """See contracts.catalog.Prices."""
+        found = await self._database.read(lambda tx: store.find_skus(tx, sku_ids))
+        return {facts.sku_id: facts for facts in found}
+
+    async def skus_of(self, merchant_id: int) -> Sequence[int]:
+        """The ids of all SKUs of a merchant; read in pages."""
+        found: list[int] = []
+        after = ""
+        while True:
+            page = await self._database.read(
+                lambda tx, after=after: store.skus_of_merchant(tx, merchant_id, after, SKUS_PAGE)
+            )
+            if not page:
+                return found
+            found += [sku_id for _, sku_id in page]
+            after = page[-1][0]
 
     # --- files --------------------------------------------------------------------------------------------------
 

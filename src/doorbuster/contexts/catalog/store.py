@@ -60,18 +60,41 @@ def categories(tx: Tx) -> list[str]:
     return list(tx.execute(active_categories()).scalars())
 
 
+def _with_product() -> sa.Select[Any]:
+    statement = sa.select(skus, products.c.title_en, products.c.title_zh, products.c.status)
+    return statement.join(products, products.c.id == skus.c.product_id)
+
+
 def sku_by_id(sku_id: int) -> sa.Select[Any]:
-    return (
-        sa.select(skus, products.c.title_en, products.c.title_zh, products.c.status)
-        .join(products, products.c.id == skus.c.product_id)
-        .where(skus.c.id == sku_id)
-    )
+    return _with_product().where(skus.c.id == sku_id)
+
+
+def skus_by_ids(sku_ids: Sequence[int]) -> sa.Select[Any]:
+    return _with_product().where(skus.c.id.in_(sku_ids))
 
 
 def find_sku(tx: Tx, sku_id: int) -> SkuFacts | None:
     row = tx.execute(sku_by_id(sku_id)).first()
-    if row is None:
-        return None
+    return None if row is None else _facts(row)
+
+
+def find_skus(tx: Tx, sku_ids: Sequence[int]) -> list[SkuFacts]:
+    """Those of the SKUs that exist."""
+    return [_facts(row) for row in tx.execute(skus_by_ids(sku_ids))]
+
+
+def skus_of_merchant(tx: Tx, merchant_id: int, after: str, limit: int) -> list[tuple[str, int]]:
+    """Code and id of a merchant's SKUs with codes behind `after`, in order of codes."""
+    statement = (
+        sa.select(skus.c.code, skus.c.id)
+        .where(skus.c.merchant_id == merchant_id, skus.c.code > after)
+        .order_by(skus.c.code)
+        .limit(limit)
+    )
+    return [(row.code, row.id) for row in tx.execute(statement)]
+
+
+def _facts(row: sa.Row[Any]) -> SkuFacts:
     title = Bilingual(row.title_en, row.title_zh).joined()
     return SkuFacts(
         sku_id=row.id,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from doorbuster.contexts.flash_sale.model import GIVE_BACKS_MAX
-from doorbuster.contexts.flash_sale.tables import allotments, claims, quotas, sales
-from doorbuster.contracts.audit import BREACHES_SHOWN, Check
+from doorbuster.contexts.flash_sale.tables import allotment_returns, allotments, claims, quotas, sales
+from doorbuster.contracts.audit import BREACHES_SHOWN, Check, SaleFact
 from doorbuster.platform.sql.database import Tx
 
 
@@ -125,6 +125,46 @@ def _quotas_true(tx: Tx) -> Check:
         f"customer {row.customer_id} in sale {row.sale_id}: counter {row.used}, but never claimed" for row in baseless
     ]
     return _check("counters = units held", "per customer and sale", breaches)
+
+
+_returned = (
+    sa.select(allotment_returns.c.sale_id, sa.func.sum(allotment_returns.c.quantity).label("returned"))
+    .group_by(allotment_returns.c.sale_id)
+    .subquery()
+)
+_facts = (
+    sa.select(
+        allotments.c.sale_id,
+        sales.c.sku_id,
+        allotments.c.units,
+        allotments.c.units_left,
+        sa.func.coalesce(_per_sale.c.held, 0).label("held"),
+        sa.func.coalesce(_returned.c.returned, 0).label("returned"),
+    )
+    .select_from(
+        allotments.join(sales, sales.c.sale_id == allotments.c.sale_id)
+        .outerjoin(_per_sale, _per_sale.c.sale_id == allotments.c.sale_id)
+        .outerjoin(_returned, _returned.c.sale_id == allotments.c.sale_id)
+    )
+    .order_by(allotments.c.sale_id)
+)
+
+
+def page_of_sales(tx: Tx, after: int, limit: int) -> list[SaleFact]:
+    """The sales with ids above `after`, ascending."""
+    return _sale_facts(tx, _facts.where(allotments.c.sale_id > after).limit(limit))
+
+
+def sales_of(tx: Tx, sale_ids: Sequence[int]) -> list[SaleFact]:
+    """Those that exist, ascending."""
+    return _sale_facts(tx, _facts.where(allotments.c.sale_id.in_(sale_ids)))
+
+
+def _sale_facts(tx: Tx, statement: sa.Executable) -> list[SaleFact]:
+    return [
+        SaleFact(row.sale_id, row.sku_id, row.units, row.units_left, int(row.held), int(row.returned))
+        for row in tx.execute(statement)
+    ]
 
 
 def _check(name: str, detail: str, breaches: Sequence[str]) -> Check:

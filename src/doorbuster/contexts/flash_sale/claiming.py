@@ -139,6 +139,7 @@ def claim_of(row: Row, terms: Terms) -> Claim:
         unit_price=terms.price,
         claimed_ms=claimed_ms,
         pay_by_ms=claimed_ms + terms.pay_within_ms,
+        merchant_id=terms.merchant_id,
         released=released_ms is not None,
     )
 

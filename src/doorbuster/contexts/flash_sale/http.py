@@ -15,7 +15,7 @@ from doorbuster.contexts.flash_sale.service import FlashSaleService
 from doorbuster.contracts.flash_sale import QUANTITY_MAX, UNITS_MAX, Claim, ClaimRequest, SaleProposal
 from doorbuster.kernel.clock import Clock, parse_rfc3339, rfc3339
 from doorbuster.kernel.deadline import Deadline
-from doorbuster.kernel.errors import Unauthenticated
+from doorbuster.kernel.errors import Forbidden, Unauthenticated
 from doorbuster.kernel.idempotency import checked_key
 from doorbuster.kernel.ids import parse_id
 from doorbuster.platform.http.faces import (
@@ -146,6 +146,8 @@ def claim_route(service: FlashSaleService, request_timeout_s: float) -> RawRoute
         principal = scope["principal"]
         if principal is None:
             raise Unauthenticated
+        if principal.role == "guest":
+            raise Forbidden("a flash sale has a limit per customer: log in to claim")
         key = header(scope, b"idempotency-key")
         request = ClaimRequest(
             parse_id(sale_id),

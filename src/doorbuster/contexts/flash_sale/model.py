@@ -184,6 +184,7 @@ def _claim(terms: Terms, request: ClaimRequest, order_id: int, now_ms: int) -> C
         unit_price=terms.price,
         claimed_ms=now_ms,
         pay_by_ms=now_ms + terms.pay_within_ms,
+        merchant_id=terms.merchant_id,
     )
 
 

@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import structlog
 
 from doorbuster.contexts.flash_sale import books, claiming, store
+from doorbuster.contexts.flash_sale.allotting import NAME, Allotting, Plan, write_plan
 from doorbuster.contexts.flash_sale.live import LiveSales, View
 from doorbuster.contexts.flash_sale.model import Sale, Terms, plan_sale
-from doorbuster.contracts.audit import FACTS_PAGE, Check, ClaimFact
+from doorbuster.contracts.audit import FACTS_PAGE, Check, ClaimFact, SaleFact
 from doorbuster.contracts.catalog import Catalog
 from doorbuster.contracts.flash_sale import Claim, ClaimNotFound, ClaimRequest, SaleNotFound, SaleProposal
+from doorbuster.contracts.inventory import Allots
 from doorbuster.kernel.deadline import Deadline
 from doorbuster.kernel.errors import Forbidden, OutcomeUnknown, ShopError, Unavailable
 from doorbuster.kernel.ids import ID_MAX
@@ -24,7 +26,6 @@ from doorbuster.platform.sql.idempotency import once
 from doorbuster.platform.sql.paging import Page
 from doorbuster.platform.telemetry.crash_points import crash_point
 
-NAME = "flash_sale"
 UNKNOWN_REPEATS, UNKNOWN_PAUSE_S = 5, 0.2
 """How often a batch whose COMMIT was cut off is asked again before its callers are told that nobody knows."""
 
@@ -32,11 +33,12 @@ log = structlog.get_logger(NAME)
 
 
 class FlashSaleService:
-    def __init__(self, platform: Platform, database: Database, catalog: Catalog) -> None:
+    def __init__(self, platform: Platform, database: Database, catalog: Catalog, inventory: Allots) -> None:
         self._platform = platform
         self._database = database
         self._catalog = catalog
         self.live = LiveSales(database, platform.clock)
+        self.allotting = Allotting(database, inventory, platform.wakeups, platform.clock)
         settings = platform.settings.flash_sale
         self._commits: GroupCommit[ClaimRequest, Claim] = GroupCommit(
             self._commit, max_batch=settings.batch_max, max_waiting=settings.waiting_max
@@ -126,18 +128,27 @@ class FlashSaleService:
     # --- sales --------------------------------------------------------------------------------------------------
 
     async def create_sale(self, principal: Principal, key: str, proposal: SaleProposal) -> Sale:
-        """Schedules a sale of a SKU of one's own. Raises SkuNotFound, Forbidden, SaleTermsInvalid."""
+        """Schedules a sale of a SKU of one's own. Its units come out of the warehouse.
+
+        Raises SkuNotFound, Forbidden, SaleTermsInvalid, OutOfStock, IdempotencyKeyReused, Unavailable.
+        """
         sku = await self._catalog.sku(proposal.sku_id)
         _check_owner(principal, sku.merchant_id)
         now_ms = self._platform.clock.now_ms()
+        scope = f"sale:{principal.account_id}"
 
-        def create(tx: Tx) -> Sale:
+        def plan(tx: Tx) -> Sale:
             sale = plan_sale(proposal, sku, self._platform.ids.next(), now_ms)
-            store.insert_sale(tx, sale)
+            write_plan(tx, Plan(sale, scope, key), now_ms)
             return sale
 
-        scope = f"sale:{principal.account_id}"
-        return await self._database.write(lambda tx: once(tx, scope, key, proposal, Sale, now_ms, lambda: create(tx)))
+        def planned(tx: Tx) -> tuple[Sale, bool]:
+            """The sale that the key stands for, and whether it is made already."""
+            sale = once(tx, scope, key, proposal, Sale, now_ms, lambda: plan(tx))
+            return sale, store.find_sale(tx, sale.terms.sale_id) is not None
+
+        sale, made = await self._database.write(planned)
+        return sale if made else await self.allotting.carry_out(Plan(sale, scope, key))
 
     async def open_sale(self, principal: Principal, sale_id: int) -> Sale:
         """Opens a scheduled sale now; does nothing if it is open. Raises SaleNotFound, Forbidden."""
@@ -190,6 +201,20 @@ class FlashSaleService:
     async def claim_facts_of(self, order_ids: Sequence[int]) -> Sequence[ClaimFact]:
         """See contracts.audit.AuditsClaims."""
         return [_fact(claim) for claim in await self.claims(order_ids)]
+
+    async def sale_facts(self, after: int = 0) -> AsyncIterator[Sequence[SaleFact]]:
+        """See contracts.audit.AuditsSales."""
+        while True:
+            page = await self._database.read(lambda tx, after=after: books.page_of_sales(tx, after, FACTS_PAGE))
+            if page:
+                yield page
+                after = page[-1].sale_id
+            if len(page) < FACTS_PAGE:
+                return
+
+    async def sale_facts_of(self, sale_ids: Sequence[int]) -> Sequence[SaleFact]:
+        """See contracts.audit.AuditsSales."""
+        return await self._database.read(lambda tx: books.sales_of(tx, sale_ids))
 
     async def close(self) -> None:
         await self._commits.close()

@@ -34,6 +34,35 @@ allotments = sa.Table(
     sa.Column("closes_ms", sa.BigInteger, nullable=False),
     sa.CheckConstraint("units_left >= 0 AND units_left <= units", name="no_oversell"),
     sa.Index("allotments_by_close", "closes_ms"),
+    # Only sales with something to give back after their close: it stays small however many sales there were.
+    sa.Index(
+        "allotments_to_return",
+        "closes_ms",
+        sqlite_where=sa.text("units_left > 0"),
+        postgresql_where=sa.text("units_left > 0"),
+    ),
+)
+
+# Sales that are to be, while the warehouse is asked for their units.
+sale_plans = sa.Table(
+    "sale_plans",
+    metadata,
+    sa.Column("sale_id", BigKey, primary_key=True, autoincrement=False),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("sale", sa.LargeBinary, nullable=False),
+    sa.Column("planned_ms", sa.BigInteger, nullable=False),
+)
+
+allotment_returns = sa.Table(
+    "allotment_returns",
+    metadata,
+    sa.Column("sale_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("quantity", sa.BigInteger, nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("quantity > 0", name="return_is_positive"),
+    sqlite_with_rowid=False,
 )
 
 claims = sa.Table(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from doorbuster.contexts.flash_sale.events import consumers
 from doorbuster.contexts.flash_sale.service import NAME, FlashSaleService
 from doorbuster.contracts.catalog import Catalog
+from doorbuster.contracts.inventory import Allots
 from doorbuster.platform.context import BackgroundTask, Context, Faces, Platform
 from doorbuster.platform.sql.database import Database
 from doorbuster.platform.sql.migrations import History
@@ -20,8 +21,8 @@ class FlashSaleContext:
     context: Context
 
 
-def build(platform: Platform, database: Database, catalog: Catalog) -> FlashSaleContext:
-    service = FlashSaleService(platform, database, catalog)
+def build(platform: Platform, database: Database, catalog: Catalog, inventory: Allots) -> FlashSaleContext:
+    service = FlashSaleService(platform, database, catalog, inventory)
 
     def faces() -> Faces:
         from doorbuster.contexts.flash_sale import http
@@ -42,6 +43,7 @@ def build(platform: Platform, database: Database, catalog: Catalog) -> FlashSale
             tasks=(
                 BackgroundTask("flash-sale-watch", "front", service.live.watch),
                 BackgroundTask("flash-sale-holders", "front", service.live.watch_holders),
+                BackgroundTask("flash-sale-allotting", "front", service.allotting.run),
             ),
             keeps_idempotency_keys=True,
         ),

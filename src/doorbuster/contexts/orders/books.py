@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from doorbuster.contexts.orders.model import BEGINNING, MOVES
-from doorbuster.contexts.orders.tables import lines, moves, orders
+from doorbuster.contexts.orders.tables import lines, moves, orders, refunds
 from doorbuster.contracts.audit import BREACHES_SHOWN, Check
 from doorbuster.platform.sql.database import Tx
 
@@ -19,7 +19,13 @@ OVERDUE_MS = 30_000
 
 def checks(tx: Tx, now_ms: int) -> Sequence[Check]:
     """All on the snapshot of `tx`."""
-    return [_status_is_last_move(tx), _moves_are_legal(tx), _totals_add_up(tx), _deadlines_kept(tx, now_ms)]
+    return [
+        _status_is_last_move(tx),
+        _moves_are_legal(tx),
+        _totals_add_up(tx),
+        _refunds_add_up(tx),
+        _deadlines_kept(tx, now_ms),
+    ]
 
 
 def _status_is_last_move(tx: Tx) -> Check:
@@ -78,11 +84,42 @@ def _totals_add_up(tx: Tx) -> Check:
     wrong = tx.execute(
         sa.select(orders.c.id, orders.c.total_amount, per_order.c.total)
         .select_from(orders.outerjoin(per_order, per_order.c.order_id == orders.c.id))
-        .where(sa.func.coalesce(per_order.c.total, -1) != orders.c.total_amount)
+        .where(
+            sa.func.coalesce(per_order.c.total + orders.c.shipping_amount - orders.c.discount_amount, -1)
+            != orders.c.total_amount
+        )
         .limit(BREACHES_SHOWN)
     )
     breaches = [f"order {row.id}: total {row.total_amount}, lines {row.total}" for row in wrong]
-    return _check("order total = sum of its lines", "in minor units", breaches)
+    return _check("order total = sum of its lines", "with shipping, less discount", breaches)
+
+
+def _refunds_add_up(tx: Tx) -> Check:
+    """What counts as asked back is the sum of the refunds, and all of it where an order is refunded."""
+    per_order = (
+        sa.select(refunds.c.order_id, sa.func.sum(refunds.c.amount).label("asked"))
+        .group_by(refunds.c.order_id)
+        .subquery()
+    )
+    asked = sa.func.coalesce(per_order.c.asked, 0)
+    given_up = orders.c.status.in_(("refunding", "refunded"))
+    wrong = tx.execute(
+        sa.select(orders.c.id, orders.c.status, orders.c.refunded_amount, orders.c.total_amount, asked.label("asked"))
+        .select_from(orders.outerjoin(per_order, per_order.c.order_id == orders.c.id))
+        .where(
+            sa.or_(
+                asked != orders.c.refunded_amount,
+                sa.and_(given_up, orders.c.refunded_amount != orders.c.total_amount),
+            )
+        )
+        .limit(BREACHES_SHOWN)
+    )
+    breaches = [
+        f"order {row.id} ({row.status}): {row.refunded_amount} of {row.total_amount} asked back, "
+        f"but {row.asked} in its refunds"
+        for row in wrong
+    ]
+    return _check("refunds add up", "per order", breaches)
 
 
 def _deadlines_kept(tx: Tx, now_ms: int) -> Check:

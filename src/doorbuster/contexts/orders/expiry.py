@@ -11,8 +11,8 @@ from collections.abc import Iterable
 import structlog
 
 from doorbuster.contexts.orders import store
+from doorbuster.contexts.orders.cancelling import cancelled
 from doorbuster.contexts.orders.store import Due
-from doorbuster.contracts.orders import OrderCancelled
 from doorbuster.contracts.payments import Payments
 from doorbuster.kernel.errors import Busy
 from doorbuster.platform.bus.outbox import emit
@@ -97,13 +97,13 @@ class Expiry:
                 order_ids,
                 "pending_payment",
                 "cancelled",
+                who="deadline",
                 actor="deadline",
                 cause="payment-deadline",
                 now_ms=now_ms,
                 due_by_ms=now_ms,
             )
-            events = [OrderCancelled(order.id, order.customer_id, order.sale_id, "payment-deadline") for order in moved]
-            emit(tx, events, now_ms)
+            emit(tx, cancelled(tx, moved, "payment-deadline", was_paid=False), now_ms)
             return len(moved)
 
         count = await self._database.write(work)

@@ -14,6 +14,7 @@ from doorbuster.contexts.payments.till import Till
 from doorbuster.contracts.audit import Check, PaymentFact
 from doorbuster.kernel.errors import Unavailable
 from doorbuster.kernel.ids import ID_MAX
+from doorbuster.kernel.money import Money
 from doorbuster.platform.sql.database import Tx
 
 ROWS_PAGE = 5_000
@@ -37,12 +38,12 @@ class Auditing:
     async def captured_facts(self, after: int = 0) -> AsyncIterator[Sequence[PaymentFact]]:
         """See contracts.audit.AuditsPayments."""
         async for page in self._captured(after):
-            yield [PaymentFact(payment.id, payment.order_id, payment.money, payment.status) for payment in page]
+            yield [_fact(payment) for payment in page]
 
     async def captured_facts_of(self, payment_ids: Sequence[int]) -> Sequence[PaymentFact]:
         """See contracts.audit.AuditsPayments."""
         found = await self._till.database.read(lambda tx: payment_rows.captured_of(tx, payment_ids))
-        return [PaymentFact(payment.id, payment.order_id, payment.money, payment.status) for payment in found]
+        return [_fact(payment) for payment in found]
 
     async def _captured(self, after: int = 0) -> AsyncIterator[list[PaymentRecord]]:
         while True:
@@ -111,6 +112,11 @@ class Auditing:
             return payment_rows.by_ids(tx, payment_ids), refund_rows.by_ids(tx, refund_ids)
 
         return await self._till.database.read(work)
+
+
+def _fact(payment: PaymentRecord) -> PaymentFact:
+    refunded = Money(payment.refunded_amount, payment.currency)
+    return PaymentFact(payment.id, payment.order_id, payment.money, payment.status, refunded)
 
 
 def _number(text: str | None) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from doorbuster.contexts.payments.model import CAPTURABLE, Intent, PaymentRecord, require_agreement
-from doorbuster.contexts.payments.provider import IntentUnknown, ProviderRefused
+from doorbuster.contexts.payments.provider import CONFLICT, IntentUnknown, Opened, Provider, ProviderRefused
 from doorbuster.contexts.payments.settling import Settling
 from doorbuster.contexts.payments.store import payments as payment_rows
 from doorbuster.contexts.payments.till import Till
@@ -60,16 +62,27 @@ class Closing:
         """Raises Unavailable, IntentUnknown, Disagreement."""
         provider = self._till.provider_of(payment)
         try:
-            intent = await provider.cancel_intent(payment.id)
+            intent = await provider.cancel_intent(payment)
         except IntentUnknown:
             # The request that opens it may still be under way and would open it after our question. So it is opened
             # here: the id is taken, and what is cancelled stays cancelled.
-            try:
-                await provider.create_intent(payment.id, payment.order_id, payment.money)
-            except ProviderRefused as refused:
-                raise Unavailable("the provider refuses to know this payment") from refused
-            intent = await provider.cancel_intent(payment.id)
+            opened = await self._take_the_id(provider, payment)
+            require_agreement(payment, opened.intent)
+            intent = await provider.cancel_intent(replace(payment, reference=opened.intent.reference))
         return require_agreement(payment, intent)
+
+    async def _take_the_id(self, provider: Provider, payment: PaymentRecord) -> Opened:
+        """Opens the intent without confirming it. Raises Unavailable."""
+        try:
+            return await provider.create_intent(payment, None)
+        except ProviderRefused as refused:
+            if refused.slug != CONFLICT:
+                raise Unavailable("the provider refuses to know this payment") from refused
+        try:
+            # The provider knows the id by the request that was to confirm it: the same again changes nothing.
+            return await provider.create_intent(payment, payment.method)
+        except ProviderRefused as refused:
+            raise Unavailable("the provider refuses to know this payment") from refused
 
 
 def _weight(verdict: Closed) -> int:

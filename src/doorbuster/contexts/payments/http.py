@@ -29,7 +29,10 @@ WEBHOOK_BYTES_MAX = 16 * 1024
 
 
 class PaymentView(Struct, frozen=True):
-    """The payer pays at `checkout_url` while the status is `pending`, or `failed` for another try."""
+    """The payer pays at `checkout_url` while the status is `pending`, or `failed` for another try.
+
+    `declined` is the provider's reason, when the method that came with the request was declined.
+    """
 
     id: IdText
     order_id: IdText
@@ -37,6 +40,7 @@ class PaymentView(Struct, frozen=True):
     amount: MoneyBody
     checkout_url: str | None
     created_at: TimeText
+    declined: str | None = None
 
     @classmethod
     def of(cls, payment: Payment) -> PaymentView:
@@ -47,6 +51,7 @@ class PaymentView(Struct, frozen=True):
             MoneyBody.of(payment.amount),
             payment.checkout_url,
             rfc3339(payment.created_ms),
+            payment.declined,
         )
 
 
@@ -61,7 +66,8 @@ _CALLBACK: dict[str, Any] = {
             "name": HEADER,
             "in": "header",
             "required": True,
-            "description": "t=<unix s>,v1=<hex hmac-sha256 of t, a full stop and the raw body>",
+            "description": "t=<unix s>,v1=<hex hmac-sha256 of t, a full stop and the raw body>; "
+            "providers of payment intents send it as Stripe-Signature",
             "schema": {"type": "string"},
         },
     ],
@@ -88,7 +94,7 @@ def routes(service: PaymentsService) -> list[ControllerRouterHandler]:
         body = await request.body()
         if len(body) > WEBHOOK_BYTES_MAX:
             raise BodyTooLarge(limit_bytes=WEBHOOK_BYTES_MAX)
-        await service.receive_webhook(provider, request.headers.get(HEADER), body)
+        await service.receive_webhook(provider, request.headers.get(service.webhook_header(provider)), body)
         return WebhookReceived()
 
     return [get_payment, receive_webhook]

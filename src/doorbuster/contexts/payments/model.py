@@ -25,13 +25,14 @@ STATUSES: tuple[PaymentStatus, ...] = get_args(PaymentStatus)
 
 MOVES: Mapping[PaymentStatus, tuple[PaymentStatus, ...]] = {
     # Committed before the provider is asked; the shopper has no address to pay at yet.
-    "in_progress": ("pending", "captured", "cancelled"),
+    "in_progress": ("pending", "captured", "failed", "cancelled"),
     "pending": ("captured", "failed", "cancelled"),
     # Declined. The shopper may try another card, so a capture still wins.
     "failed": ("captured", "cancelled"),
     # Nothing was taken. A capture after our cancel is a provider's mistake, but the money is there: it is settled,
     # announced, and refunded by whoever finds the order gone.
     "cancelled": ("captured",),
+    # Some of the money may have gone back already. "refunding" is the rest of it on its way.
     "captured": ("refunding",),
     "refunding": ("refunded",),
     "refunded": (),
@@ -45,6 +46,9 @@ CAPTURABLE: tuple[PaymentStatus, ...] = ("in_progress", "pending", "failed")
 PAID: tuple[PaymentStatus, ...] = ("captured", "refunding", "refunded")
 """The money came in, whatever happened to it later."""
 
+CLAIMING_MONEY = ("payment.captured", "refund.succeeded", "payment_intent.succeeded", "charge.refunded")
+"""Types of callbacks, of all protocols, that are taken in only for payments that were captured."""
+
 
 def sources(to: PaymentStatus) -> tuple[PaymentStatus, ...]:
     """From where a payment may move to `to`."""
@@ -52,7 +56,11 @@ def sources(to: PaymentStatus) -> tuple[PaymentStatus, ...]:
 
 
 class PaymentRecord(Struct, frozen=True, kw_only=True):
-    """A payment's row. Amounts are minor units of `currency`; instants are Unix milliseconds."""
+    """A payment's row. Amounts are minor units of `currency`; instants are Unix milliseconds.
+
+    `method` is the token it was to be confirmed with at once; `decline` the provider's reason (a slug) if that method
+    was declined. 0 <= `refunded_amount` (gone back) <= `refund_requested` (asked back) <= `captured_amount`.
+    """
 
     id: int
     order_id: int
@@ -60,14 +68,17 @@ class PaymentRecord(Struct, frozen=True, kw_only=True):
     provider: str
     reference: str | None
     idempotency_key: str
+    method: str | None
     amount: int
     currency: str
     status: PaymentStatus
+    decline: str | None
     checkout_url: str | None
     lease_until_ms: int | None
     next_check_ms: int | None
     checks: int
     captured_amount: int
+    refund_requested: int
     refunded_amount: int
     created_ms: int
     updated_ms: int
@@ -88,11 +99,12 @@ class PaymentRecord(Struct, frozen=True, kw_only=True):
             self.money,
             self.checkout_url,
             self.created_ms,
+            self.decline,
         )
 
 
 class RefundRecord(Struct, frozen=True, kw_only=True):
-    """A refund's row: the whole of a payment, given back for one cause."""
+    """A refund's row: some or all of a payment, given back for one cause."""
 
     id: int
     payment_id: int
@@ -104,6 +116,10 @@ class RefundRecord(Struct, frozen=True, kw_only=True):
     next_try_ms: int
     created_ms: int
     succeeded_ms: int | None
+
+    @property
+    def money(self) -> Money:
+        return Money(self.amount, self.currency)
 
 
 class Intent(Struct, frozen=True):
@@ -162,10 +178,12 @@ def target_of(intent: Intent) -> PaymentStatus | None:
 
 
 def answer_of(payment: PaymentRecord) -> Payment:
-    """What the creating request was answered, the first time and ever after.
+    """What the creating request was answered, the first time and ever after; with a method, what came of it.
 
     Raises PaymentInProgress, AlreadyPaid, PaymentClosed when it never was.
     """
+    if payment.method is not None:
+        return _answer_with_method(payment)
     if payment.checkout_url is not None:
         return msgspec.structs.replace(payment.as_payment(), status="pending")
     if payment.status == "in_progress":
@@ -173,6 +191,18 @@ def answer_of(payment: PaymentRecord) -> Payment:
     if payment.status in PAID:
         raise AlreadyPaid(payment_id=payment.id)
     raise PaymentClosed(payment_id=payment.id)
+
+
+def _answer_with_method(payment: PaymentRecord) -> Payment:
+    if payment.status == "in_progress":
+        raise PaymentInProgress(payment_id=payment.id)
+    if payment.status in PAID:
+        return msgspec.structs.replace(payment.as_payment(), status="captured")
+    if payment.decline is not None:  # also when it was closed after that
+        return msgspec.structs.replace(payment.as_payment(), status="failed")
+    if payment.status == "cancelled":
+        raise PaymentClosed(payment_id=payment.id)
+    return payment.as_payment()
 
 
 class Entry(Struct, frozen=True):

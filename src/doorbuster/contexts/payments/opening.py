@@ -1,4 +1,5 @@
-"""Opening a payment: committed as `in_progress` before the provider hears of it, offered once it has answered.
+"""Opening a payment: committed as `in_progress` before the provider hears of it, offered or settled once it has
+answered. Payments that begin at the same time share a transaction.
 
 Between the two a crash, a lost answer or an outage may happen; whoever asks again with the same key, or the sweep,
 carries on with the same payment id, which is the provider's idempotency key.
@@ -6,19 +7,23 @@ carries on with the same payment id, which is the provider's idempotency key.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from doorbuster.contexts.payments.closing import Closing
-from doorbuster.contexts.payments.model import PAID, PaymentRecord, answer_of
-from doorbuster.contexts.payments.provider import Opened, ProviderRefused
-from doorbuster.contexts.payments.settling import Settling
+from doorbuster.contexts.payments.model import PAID, Disagreement, PaymentRecord, answer_of, require_agreement
+from doorbuster.contexts.payments.provider import ProviderRefused
+from doorbuster.contexts.payments.settling import BATCH_MAX, WAITING_MAX, Settling
+from doorbuster.contexts.payments.store import hot
 from doorbuster.contexts.payments.store import payments as payment_rows
 from doorbuster.contexts.payments.till import Till, log
 from doorbuster.contracts.payments import (
     AlreadyPaid,
     Payment,
     PaymentAmountInvalid,
+    PaymentClosed,
     PaymentInProgress,
+    PaymentMethodInvalid,
     PaymentOpen,
     PaymentRefused,
 )
@@ -26,10 +31,13 @@ from doorbuster.kernel.errors import Unavailable
 from doorbuster.kernel.idempotency import IdempotencyKeyReused
 from doorbuster.kernel.money import Money
 from doorbuster.platform.sql.database import Tx
+from doorbuster.platform.sql.group_commit import GroupCommit
 from doorbuster.platform.telemetry.crash_points import crash_point
 
 ROUNDS_MAX = 4
 """How often the beginning is tried anew after other payments of the order got out of the way."""
+
+_METHOD = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 
 class _InTheWay(Exception):
@@ -47,16 +55,29 @@ class Opening:
         self._till = till
         self._settling = settling
         self._closing = closing
+        self._begins: GroupCommit[PaymentRecord, bool] = GroupCommit(
+            self._begin_batch, max_batch=BATCH_MAX, max_waiting=WAITING_MAX
+        )
 
-    async def create(self, order_id: int, customer_id: int, amount: Money, key: str) -> Payment:
+    async def create(
+        self, order_id: int, customer_id: int, amount: Money, key: str, method: str | None = None
+    ) -> Payment:
         """See contracts.payments.Payments."""
         if amount.amount < 1:
             raise PaymentAmountInvalid(amount=amount.amount)
+        if method is not None and not _METHOD.fullmatch(method):
+            raise PaymentMethodInvalid
+        new = self._new(order_id, customer_id, amount, key, method)
+        if await self._begins.submit(new):
+            return await self.carry_on(new)
+        return await self._create_beside_others(new)
+
+    async def _create_beside_others(self, new: PaymentRecord) -> Payment:
+        """The key is known, or the order has other payments: one at a time, with everything that may be found."""
         till = self._till
         for _ in range(ROUNDS_MAX):
-            new = self._new(order_id, customer_id, amount, key)
             try:
-                begun = await till.database.write(lambda tx, new=new: self._begin(tx, new))
+                begun = await till.database.write(lambda tx: self._begin(tx, new))
             except _InTheWay as declined:
                 await self._close_declined(declined.payments)
                 continue
@@ -69,31 +90,45 @@ class Opening:
     async def opened_with(self, order_id: int, key: str) -> Payment | None:
         """See contracts.payments.Payments."""
         bound = await self._till.database.read(lambda tx: payment_rows.by_key(tx, order_id, key))
-        return None if bound is None or bound.checkout_url is None else answer_of(bound)
+        if bound is None:
+            return None
+        try:
+            return answer_of(bound)
+        except (PaymentInProgress, AlreadyPaid, PaymentClosed):
+            return None
+
+    async def close(self) -> None:
+        """Carries through what waits."""
+        await self._begins.close()
 
     async def carry_on(self, payment: PaymentRecord) -> Payment:
-        """From `in_progress` to an offer. The caller holds the payment's lease.
+        """From `in_progress` to an offer, or to what became of its method. The caller holds the payment's lease.
 
         Raises Unavailable (the lease is given back), PaymentRefused (closed for good), and what `answer_of` does.
         """
         crash_point("payments.in-progress-committed")
         try:
-            opened = await self._till.provider_of(payment).create_intent(payment.id, payment.order_id, payment.money)
+            opened = await self._till.provider_of(payment).create_intent(payment, payment.method)
+            require_agreement(payment, opened.intent)
         except Unavailable:
-            now_ms = self._till.clock.now_ms()
-            await self._till.database.write(lambda tx: payment_rows.release_lease(tx, payment, now_ms))
+            await self._give_back(payment)
             raise
+        except Disagreement as disagreement:
+            log.exception("the provider disagrees", payment_id=payment.id)
+            await self._give_back(payment)
+            raise Unavailable("the payment provider answered about something else") from disagreement
         except ProviderRefused as refused:
             await self._give_up(payment)
             raise PaymentRefused(payment_id=payment.id, reason=refused.slug) from refused
         crash_point("payments.provider-acted")
-        offered = await self._offer(payment, opened)
-        if opened.status != "requires_payment":
-            # A resumed one may have been paid, declined or cancelled in the meantime.
-            await self._settling.settle(await self._till.ask_all([offered], self._till.look_up))
-        return answer_of(offered)
+        return answer_of(await self._settling.take(payment, opened))
 
-    def _new(self, order_id: int, customer_id: int, amount: Money, key: str) -> PaymentRecord:
+    async def _begin_batch(self, new: Sequence[PaymentRecord]) -> Sequence[bool]:
+        """Whether each was begun. The others are looked at one by one."""
+        begun = await self._till.database.write(lambda tx: hot.begin(tx, new))
+        return [payment.id in begun for payment in new]
+
+    def _new(self, order_id: int, customer_id: int, amount: Money, key: str, method: str | None) -> PaymentRecord:
         now_ms, pace = self._till.clock.now_ms(), self._till.pace
         return PaymentRecord(
             id=self._till.ids.next(order_id),
@@ -102,14 +137,17 @@ class Opening:
             provider=self._till.default_provider().name,
             reference=None,
             idempotency_key=key,
+            method=method,
             amount=amount.amount,
             currency=amount.currency,
             status="in_progress",
+            decline=None,
             checkout_url=None,
             lease_until_ms=now_ms + pace.lease_ms,
             next_check_ms=now_ms + pace.lease_ms + pace.abandoned_ms,
             checks=0,
             captured_amount=0,
+            refund_requested=0,
             refunded_amount=0,
             created_ms=now_ms,
             updated_ms=now_ms,
@@ -142,7 +180,7 @@ class Opening:
             raise _InTheWay(declined)
 
     def _resume(self, tx: Tx, bound: PaymentRecord, new: PaymentRecord) -> PaymentRecord | Payment:
-        same = (bound.customer_id, bound.money) == (new.customer_id, new.money)
+        same = (bound.customer_id, bound.money, bound.method) == (new.customer_id, new.money, new.method)
         if not same:
             raise IdempotencyKeyReused
         if bound.status != "in_progress":
@@ -167,18 +205,10 @@ class Opening:
             if closed[payment.id] == "unknown":
                 raise Unavailable("the provider cannot be asked about an earlier payment of this order")
 
-    async def _offer(self, payment: PaymentRecord, opened: Opened) -> PaymentRecord:
-        """The payment as it is after the offer; somebody else may have been faster."""
+    async def _give_back(self, payment: PaymentRecord) -> None:
+        """The next one who asks may carry on at once."""
         now_ms = self._till.clock.now_ms()
-        check_ms = self._till.pace.next_check_ms(now_ms, 0)
-
-        def work(tx: Tx) -> PaymentRecord | None:
-            payment_rows.offer(tx, payment, opened, now_ms, check_ms)
-            return payment_rows.by_id(tx, payment.id)
-
-        offered = await self._till.database.write(work)
-        assert offered is not None, "payments are never deleted"
-        return offered
+        await self._till.database.write(lambda tx: payment_rows.release_lease(tx, payment, now_ms))
 
     async def _give_up(self, payment: PaymentRecord) -> None:
         now_ms = self._till.clock.now_ms()

@@ -7,12 +7,16 @@ took effect, and asking again with the same id tells.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from doorbuster.contexts.payments.model import Intent, IntentStatus
-from doorbuster.kernel.money import Money
+from doorbuster.contexts.payments.model import Intent, PaymentRecord, RefundRecord
+from doorbuster.kernel.clock import Instant
+
+CONFLICT = "idempotency-conflict"
+"""The slug of a refusal because this id came before with another request: the provider knows it then."""
 
 
 class ProviderRefused(Exception):
@@ -28,11 +32,22 @@ class IntentUnknown(Exception):
 
 
 class Opened(Struct, frozen=True):
-    """An intent that exists at the provider. The shopper pays at `checkout_url`."""
+    """An intent that exists at the provider, as it is now. The shopper pays at `checkout_url`.
 
-    reference: str
-    status: IntentStatus
+    `decline`: the method that came with the request was declined, for this reason (a slug).
+    """
+
+    intent: Intent
     checkout_url: str
+    decline: str | None = None
+
+
+class MadeRefund(Struct, frozen=True):
+    """A refund as the provider has made it. `refund_id` is text: it need not be ours."""
+
+    refund_id: str
+    amount: int
+    currency: str
 
 
 class StatementLine(Struct, frozen=True):
@@ -44,7 +59,7 @@ class StatementLine(Struct, frozen=True):
     refund_id: str | None
     amount: int
     currency: str
-    at_ms: int
+    at_ms: Instant
 
 
 class StatementPage(Struct, frozen=True):
@@ -54,32 +69,49 @@ class StatementPage(Struct, frozen=True):
     next_after: str | None
 
 
+class Period(Struct, frozen=True):
+    """From `from_ms` up to, not including, `until_ms`; whole seconds."""
+
+    from_ms: Instant
+    until_ms: Instant
+
+
 class Provider(Protocol):
-    """A payment provider. All methods raise Unavailable."""
+    """A payment provider. All methods raise Unavailable.
+
+    They get our rows; a `reference` that a row does not have yet is what the provider answered to our own id.
+    """
 
     @property
     def name(self) -> str:
         """As in the address of its webhooks, and in our rows."""
         ...
 
-    async def create_intent(self, payment_id: int, order_id: int, amount: Money) -> Opened:
-        """Opens an intent, or returns the one this id opened before. Raises ProviderRefused."""
+    async def create_intent(self, payment: PaymentRecord, method: str | None) -> Opened:
+        """Opens an intent, or returns the one this id opened before. With `method` it is confirmed in the same go, if
+        this is the request that opens it. Raises ProviderRefused (CONFLICT: opened before by a request with another
+        method, by a provider who minds)."""
         ...
 
-    async def get_intent(self, payment_id: int) -> Intent:
+    async def get_intent(self, payment: PaymentRecord) -> Intent:
         """Raises IntentUnknown."""
         ...
 
-    async def cancel_intent(self, payment_id: int) -> Intent:
+    async def cancel_intent(self, payment: PaymentRecord) -> Intent:
         """From now on it is never captured, unless the answer says that it was already. Raises IntentUnknown."""
         ...
 
-    async def refund(self, refund_id: int, payment_id: int, amount: Money) -> None:
-        """Gives `amount` back, once per `refund_id`. Raises ProviderRefused."""
+    async def refund(self, refund: RefundRecord, payment: PaymentRecord) -> None:
+        """Gives the refund's amount back, once per refund id. Raises ProviderRefused."""
         ...
 
-    async def statement(self, after: str | None, limit: int) -> StatementPage:
-        """Captures and refunds in the order in which they were booked."""
+    async def made_refunds(self, payment: PaymentRecord) -> Sequence[MadeRefund]:
+        """The refunds of a payment that it has made. Raises IntentUnknown."""
+        ...
+
+    async def statement(self, after: str | None, limit: int, period: Period | None = None) -> StatementPage:
+        """Captures and refunds in the order in which they were booked, or the reverse; what is booked while pages are
+        read may be missing. `period` leaves out the others."""
         ...
 
     async def close(self) -> None: ...

@@ -1,4 +1,5 @@
-"""Refunding: money goes back because orders say so, once, however often they say it and whatever it takes.
+"""Refunding: money goes back because orders say so, whole or in parts, once per cause, however often they say it and
+whatever it takes.
 
 A request is a row. A sweep finds it, counts the try, and asks the provider with the refund's id as idempotency key;
 so neither a crash nor a lost answer pays back twice, and none is given up.
@@ -8,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from doorbuster.contexts.payments.model import PaymentRecord, RefundRecord
+from msgspec.structs import replace
+
+from doorbuster.contexts.payments.model import PAID, PaymentRecord, RefundRecord
 from doorbuster.contexts.payments.provider import ProviderRefused
 from doorbuster.contexts.payments.settling import Settling
 from doorbuster.contexts.payments.store import payments as payment_rows
@@ -63,11 +66,14 @@ class Refunding:
             return
         refund_rows.withdraw(tx, refund)
         payment = payment_rows.by_id(tx, event.payment_id)
-        if payment is None or payment.order_id != event.order_id or payment.money != event.amount:
-            raise RefundImpossible(f"order {event.order_id} has no payment {event.payment_id} of {event.amount}")
-        if payment.status not in ("refunding", "refunded"):
+        if payment is None or payment.order_id != event.order_id or payment.currency != currency:
+            raise RefundImpossible(f"order {event.order_id} has no payment {event.payment_id} in {currency}")
+        if payment.status not in PAID:
             raise RefundImpossible(f"payment {payment.id} is {payment.status}: there is nothing to give back")
-        log.info("refunded for another cause already", payment_id=payment.id, cause=event.cause)
+        if payment.refund_requested < payment.amount or payment.amount != amount:
+            left = payment.amount - payment.refund_requested
+            raise RefundImpossible(f"{amount} asked back of payment {payment.id}, {left} {currency} is left")
+        log.info("all of it goes back for other causes already", payment_id=payment.id, cause=event.cause)
 
     async def run(self) -> None:
         """Works off refunds until cancelled: at once when one was asked for, and on every sweep."""
@@ -92,7 +98,9 @@ class Refunding:
 
         def take(tx: Tx) -> tuple[list[RefundRecord], dict[int, PaymentRecord]]:
             ours = [
-                refund for refund in due if refund_rows.take(tx, refund, pace.next_try_ms(now_ms, refund.attempts + 1))
+                replace(refund, attempts=refund.attempts + 1)
+                for refund in due
+                if refund_rows.take(tx, refund, pace.next_try_ms(now_ms, refund.attempts + 1))
             ]
             return ours, payment_rows.by_ids(tx, [refund.payment_id for refund in ours])
 
@@ -112,7 +120,7 @@ class Refunding:
             if outage.lasts:
                 return False
             try:
-                await self._till.provider_of(payment).refund(refund.id, payment.id, payment.money)
+                await self._till.provider_of(payment).refund(refund, payment)
             except Unavailable as away:
                 outage.count()
                 log.warning("provider away", refund_id=refund.id, error=repr(away))

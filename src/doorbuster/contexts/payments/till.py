@@ -36,6 +36,8 @@ class Till:
     wakeups: Wakeups
     providers: Mapping[str, Provider]
     pace: Pace
+    default: str = ""
+    """The provider that opens new payments; empty: the first one."""
 
     def provider(self, name: str) -> Provider:
         """Raises ProviderNotFound."""
@@ -53,13 +55,15 @@ class Till:
 
     def default_provider(self) -> Provider:
         """Where new payments are opened. Raises Unavailable."""
+        if self.default:
+            return self.providers[self.default]
         for provider in self.providers.values():
             return provider
         raise Unavailable("no payment provider is connected")
 
     async def look_up(self, payment: PaymentRecord) -> Intent:
         """What the provider says about a payment. Raises Unavailable, IntentUnknown, Disagreement."""
-        return require_agreement(payment, await self.provider_of(payment).get_intent(payment.id))
+        return require_agreement(payment, await self.provider_of(payment).get_intent(payment))
 
     async def ask_all(
         self, payments: Sequence[PaymentRecord], question: Callable[[PaymentRecord], Awaitable[Intent]]

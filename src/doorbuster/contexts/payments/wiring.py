@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from doorbuster.contexts.payments.callbacks import simulator_door, stripe_door
 from doorbuster.contexts.payments.events import consumers
 from doorbuster.contexts.payments.model import Pace
 from doorbuster.contexts.payments.provider import Provider
@@ -39,16 +40,27 @@ def build(
     settings = platform.settings.payments
     if settings.simulator_url and not webhook_secrets:
         raise ValueError("a payment provider is connected, so payments need a webhook secret")
+    if settings.stripe_url and not (settings.stripe_secret_key and settings.stripe_webhook_secrets):
+        raise ValueError("payments.stripe_url needs payments.stripe_secret_key and payments.stripe_webhook_secrets")
+    providers = _providers(platform)
+    if settings.default_provider != "auto" and settings.default_provider not in providers:
+        raise ValueError(f"payments.default_provider is {settings.default_provider}, which is not connected")
     lease_ms = round(settings.provider_timeout_s * 1000) * LEASES_PER_TIMEOUT
     till = Till(
         database,
         platform.clock,
         platform.ids,
         platform.wakeups,
-        _providers(platform.settings),
+        providers,
         pace or Pace(lease_ms=lease_ms),
+        "" if settings.default_provider == "auto" else settings.default_provider,
     )
-    service = PaymentsService(till, Verifier(webhook_secrets, settings.webhook_tolerance_s))
+    tolerance_s = settings.webhook_tolerance_s
+    doors = {
+        "simulator": simulator_door(Verifier(webhook_secrets, tolerance_s)),
+        "stripe": stripe_door(Verifier(settings.stripe_webhook_secrets, tolerance_s, other_schemes=True)),
+    }
+    service = PaymentsService(till, doors)
 
     def faces() -> Faces:
         from doorbuster.contexts.payments import http
@@ -69,17 +81,28 @@ def build(
     return PaymentsContext(service, context, service.close)
 
 
-def _providers(settings: Settings) -> Mapping[str, Provider]:
-    """Those that are connected; the first opens new payments."""
-    if not settings.payments.simulator_url:
-        return {}
-    # Only here: its HTTP client is not for processes without a provider.
-    from doorbuster.contexts.payments.simulator import NAME, PaymentSimulator
+def _providers(platform: Platform) -> Mapping[str, Provider]:
+    """Those that are connected; unless the settings name another, the first opens new payments."""
+    settings, connected = platform.settings.payments, dict[str, Provider]()
+    # Only here: their HTTP client is not for processes without a provider.
+    if settings.simulator_url:
+        from doorbuster.contexts.payments import simulator
 
-    simulator = PaymentSimulator(
-        settings.payments.simulator_url, webhook_url(settings, NAME), settings.payments.provider_timeout_s
-    )
-    return {NAME: simulator}
+        callbacks = webhook_url(platform.settings, simulator.NAME)
+        connected[simulator.NAME] = simulator.PaymentSimulator(
+            settings.simulator_url, callbacks, settings.provider_timeout_s
+        )
+    if settings.stripe_url:
+        from doorbuster.contexts.payments import stripe_protocol
+
+        connected[stripe_protocol.NAME] = stripe_protocol.PaymentIntentsProvider(
+            settings.stripe_url,
+            settings.stripe_secret_key,
+            platform.clock,
+            settings.provider_timeout_s,
+            settings.stripe_checkout_url,
+        )
+    return connected
 
 
 def webhook_url(settings: Settings, provider: str) -> str:

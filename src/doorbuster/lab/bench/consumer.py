@@ -15,7 +15,7 @@ from doorbuster.contexts.orders.service import NAME as ORDERS
 from doorbuster.contexts.orders.wiring import HISTORY as ORDERS_HISTORY
 from doorbuster.contracts.flash_sale import ClaimRequest
 from doorbuster.kernel.ids import Snowflake
-from doorbuster.lab.bench.goods import OneSku, open_sale, platform_of
+from doorbuster.lab.bench.goods import OneSku, Plenty, open_sale, platform_of
 from doorbuster.lab.bench.stores import ENGINES, Engine, Skipped, Stores
 from doorbuster.platform.bus.relay import Relay
 from doorbuster.platform.context import Platform
@@ -81,7 +81,7 @@ async def consume(settings: Settings, claims: int) -> ConsumerFigures:
 
 
 async def _fill_outbox(platform: Platform, database: Database, claims: int) -> None:
-    service = FlashSaleService(platform, database, OneSku())
+    service = FlashSaleService(platform, database, OneSku(), Plenty())
     sale_id = await open_sale(service, "orders")
     customers = Snowflake(platform.clock, worker=0)
     for begin in range(0, claims, AT_ONCE):

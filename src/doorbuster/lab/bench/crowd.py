@@ -7,7 +7,8 @@ from random import Random
 from doorbuster.kernel.clock import SystemClock
 from doorbuster.kernel.ids import Snowflake
 from doorbuster.kernel.principal import Principal
-from doorbuster.platform.http.tokens import Key, KeyRing
+from doorbuster.platform.http.tokens import KeyRing
+from doorbuster.platform.settings.keys import Key
 
 DISTINCT_MIN = 20_000
 PER_SECOND_MAX = 30_000

@@ -29,6 +29,13 @@ class OneSku:
         return SKU
 
 
+class Plenty:
+    """A warehouse with as many units as anybody asks for: what a bench of claims does not measure."""
+
+    async def allot(self, sale_id: int, sku_id: int, units: int) -> None:
+        """See contracts.inventory.Allots."""
+
+
 def platform_of(settings: Settings) -> Platform:
     """Real time and ids, for the one process that writes to a bench's database."""
     clock = SystemClock()

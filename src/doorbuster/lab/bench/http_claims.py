@@ -15,7 +15,7 @@ from doorbuster.lab.bench.messages import STORES, ServerPlan, Store
 from doorbuster.lab.bench.processes import cpu_s_of_family, postmaster_of
 from doorbuster.lab.bench.server_process import ServerProcess, bench_server
 from doorbuster.lab.bench.stores import Skipped, Stores
-from doorbuster.platform.http.tokens import Key
+from doorbuster.platform.settings.keys import Key
 from doorbuster.platform.settings.tree import Settings
 
 

@@ -22,7 +22,7 @@ from doorbuster.contexts.flash_sale.service import NAME, FlashSaleService
 from doorbuster.contexts.flash_sale.wiring import HISTORY
 from doorbuster.contracts.flash_sale import Claim, ClaimRequest
 from doorbuster.kernel.errors import Busy, ShopError, Unavailable
-from doorbuster.lab.bench.goods import OneSku, open_sale, platform_of
+from doorbuster.lab.bench.goods import OneSku, Plenty, open_sale, platform_of
 from doorbuster.lab.bench.optimistic import VersionMoved, decide_one, look, write_if_unmoved
 from doorbuster.platform.context import Platform
 from doorbuster.platform.settings.tree import Settings
@@ -145,7 +145,7 @@ async def open_seller(strategy: Strategy, settings: Settings, units: int) -> Asy
     try:
         platform = platform_of(settings)
         await migrate(databases[0], HISTORY, platform.clock.now_ms())
-        service = FlashSaleService(platform, databases[0], OneSku())
+        service = FlashSaleService(platform, databases[0], OneSku(), Plenty())
         sale_id = await open_sale(service, "hot", units)
         terms = (await service.sale(sale_id)).terms
         yield _KINDS[strategy](platform, databases, service, terms)

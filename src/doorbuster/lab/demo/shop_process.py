@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class ShopProcess:
     folder: Path
     simulator_url: str
     process: asyncio.subprocess.Process
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
 
     async def command(self, *words: str, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Runs `doorbuster <words> --json` on the shop's data folder and returns its answer, also a negative one.
@@ -43,7 +44,7 @@ class ShopProcess:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "DOORBUSTER_PROCESS_LOG_JSON": "true", **(environment or {})},
+            env={**os.environ, "DOORBUSTER_PROCESS_LOG_JSON": "true", **self.environment, **(environment or {})},
         )
         async with asyncio.timeout(COMMAND_TIMEOUT_S):
             output, errors = await child.communicate()
@@ -54,8 +55,13 @@ class ShopProcess:
 
 
 @asynccontextmanager
-async def shop_process(folder: Path, simulator_url: str, log: Path, port: int = 0) -> AsyncGenerator[ShopProcess]:
-    """Starts a server on `folder`, its log in `log`; stops it in the end. Raises ShopFailed."""
+async def shop_process(
+    folder: Path, simulator_url: str, log: Path, port: int = 0, environment: Mapping[str, str] | None = None
+) -> AsyncGenerator[ShopProcess]:
+    """Starts a server on `folder`, its log in `log`; stops it in the end. `environment` is that of its commands too.
+
+    Raises ShopFailed.
+    """
     chosen = port or free_port()
     with log.open("ab") as log_file:
         process = await asyncio.create_subprocess_exec(
@@ -64,6 +70,7 @@ async def shop_process(folder: Path, simulator_url: str, log: Path, port: int = 
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=log_file,
+            env={**os.environ, **(environment or {})},
             start_new_session=True,  # Ctrl-C is for whoever started us; we stop the server in order
         )
     try:
@@ -73,7 +80,7 @@ async def shop_process(folder: Path, simulator_url: str, log: Path, port: int = 
         if not line:
             raise ShopFailed(f"the server did not start: {_end_of(log)}")
         base_url = msgspec.json.decode(line, type=dict[str, str])["base_url"]
-        yield ShopProcess(base_url, folder, simulator_url, process)
+        yield ShopProcess(base_url, folder, simulator_url, process, environment or {})
     finally:
         await _stop(process)
 

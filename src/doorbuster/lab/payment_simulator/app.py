@@ -22,8 +22,9 @@ from doorbuster.lab.payment_simulator.exchange import (
 from doorbuster.lab.payment_simulator.messages import ConfirmRequest, IntentRequest, RefundRequest
 from doorbuster.lab.payment_simulator.misbehaviour import Misbehaviour, Tries
 from doorbuster.lab.payment_simulator.problems import problem_response
-from doorbuster.lab.payment_simulator.provider import Provider
+from doorbuster.lab.payment_simulator.provider import Endpoint, Provider
 from doorbuster.lab.payment_simulator.routing import Route, Routes
+from doorbuster.lab.payment_simulator.stripe_api import StripeApi
 from doorbuster.lab.payment_simulator.targets import parse_target
 
 
@@ -34,9 +35,11 @@ class LineDeadError(Exception):
 class PaymentSimulator:
     """One provider behind HTTP; the control routes exist only when ``controllable``."""
 
-    def __init__(self, provider: Provider, *, controllable: bool) -> None:
+    def __init__(self, provider: Provider, *, controllable: bool, stripe_key: str) -> None:
         self._provider = provider
-        self._routes = Routes(self._provider_routes() + (self._control_routes() if controllable else ()))
+        stripe = StripeApi(provider, stripe_key).routes(self._show_checkout, self._confirm)
+        control = self._control_routes() if controllable else ()
+        self._routes = Routes(self._provider_routes() + stripe + control)
         self._tries = Tries()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,6 +84,7 @@ class PaymentSimulator:
             Route("POST", "/v1/intents", self._create_intent, "intent"),
             Route("GET", "/v1/intents/{}", self._show_intent),
             Route("POST", "/v1/intents/{}/cancel", self._cancel_intent, "cancel"),
+            Route("GET", "/v1/intents/{}/refunds", self._show_refunds),
             Route("GET", "/checkout/{}", self._show_checkout),
             Route("POST", "/checkout/{}/confirm", self._confirm, "confirm"),
             Route("POST", "/v1/refunds", self._refund, "refund"),
@@ -92,15 +96,13 @@ class PaymentSimulator:
         return (
             Route("GET", "/control/misbehaviour", self._show_misbehaviour, provider=False),
             Route("PUT", "/control/misbehaviour", self._misbehave, provider=False),
+            Route("PUT", "/control/endpoint", self._change_endpoint, provider=False),
             Route("GET", "/control/stats", self._show_stats, provider=False),
         )
 
     async def _create_intent(self, request: Request, _: str) -> Response:
         asked = reading.read_json(request, IntentRequest)
-        try:
-            parse_target(asked.webhook_url)
-        except ValueError as error:
-            raise InvalidRequestError(f"webhook_url: {error}") from error
+        _require_target(asked.webhook_url, "webhook_url")
         return json_response(201, await self._provider.create_intent(asked))
 
     async def _show_intent(self, _: Request, payment_id: str) -> Response:
@@ -108,6 +110,9 @@ class PaymentSimulator:
 
     async def _cancel_intent(self, _: Request, payment_id: str) -> Response:
         return json_response(200, await self._provider.cancel(payment_id))
+
+    async def _show_refunds(self, _: Request, payment_id: str) -> Response:
+        return json_response(200, await self._provider.made_refunds(payment_id))
 
     async def _show_checkout(self, _: Request, reference: str) -> Response:
         return checkout_page(await self._provider.find_checkout(reference))
@@ -125,7 +130,8 @@ class PaymentSimulator:
 
     async def _show_statement(self, request: Request, _: str) -> Response:
         cursor, limit = reading.read_page_bounds(request)
-        return json_response(200, await self._provider.read_statement(cursor, limit))
+        bounds = reading.read_time_bounds(request)
+        return json_response(200, await self._provider.read_statement(cursor, limit, bounds))
 
     async def _show_health(self, _request: Request, _: str) -> Response:
         return json_response(200, {"status": "ok"})
@@ -137,5 +143,20 @@ class PaymentSimulator:
         self._provider.misbehave(reading.read_json(request, Misbehaviour))
         return json_response(200, self._provider.dice.settings)
 
+    async def _change_endpoint(self, request: Request, _: str) -> Response:
+        endpoint = reading.read_json(request, Endpoint)
+        _require_target(endpoint.stripe_webhook_url, "stripe_webhook_url")
+        self._provider.endpoint = endpoint
+        return json_response(200, endpoint)
+
     async def _show_stats(self, _request: Request, _: str) -> Response:
         return json_response(200, await self._provider.stats())
+
+
+def _require_target(url: str, field: str) -> None:
+    """Raises InvalidRequestError for an address that nothing can be sent to."""
+    try:
+        if url:
+            parse_target(url)
+    except ValueError as error:
+        raise InvalidRequestError(f"{field}: {error}") from error

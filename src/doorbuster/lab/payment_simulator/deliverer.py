@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
@@ -13,7 +13,8 @@ from doorbuster.lab.payment_simulator import outbox
 from doorbuster.lab.payment_simulator.errors import StorageFailedError
 from doorbuster.lab.payment_simulator.forgeries import forge
 from doorbuster.lab.payment_simulator.outbox import Delivery
-from doorbuster.lab.payment_simulator.signatures import sign
+from doorbuster.lab.payment_simulator.signatures import HEADER_NAMES, sign
+from doorbuster.lab.payment_simulator.stored import Protocol
 from doorbuster.lab.payment_simulator.webhook_client import WebhookClient
 from doorbuster.lab.payment_simulator.writer import Writer
 
@@ -44,7 +45,7 @@ class Deliverer:
     def __init__(
         self,
         writer: Writer,
-        secrets: tuple[bytes, ...],
+        secrets: Mapping[Protocol, tuple[bytes, ...]],
         policy: DeliveryPolicy,
         now_ms: Callable[[], int],
         seed: int,
@@ -129,12 +130,13 @@ class Deliverer:
     async def _send(self, delivery: Delivery) -> int | None:
         """The HTTP status, or None when the receiver could not be reached in time."""
         at_s = self._now_ms() // 1000
+        secrets = self._secrets[delivery.protocol]
         if delivery.forgery is None:
-            body, signature = delivery.body, sign(self._secrets, at_s, delivery.body)
+            body, signature = delivery.body, sign(secrets, at_s, delivery.body)
         else:
-            body, signature = forge(delivery.forgery, delivery.body, self._secrets, at_s)
+            body, signature = forge(delivery.forgery, delivery.body, secrets, at_s)
         try:
-            return await self._client.post(delivery.url, body, signature)
+            return await self._client.post(delivery.url, body, HEADER_NAMES[delivery.protocol], signature)
         except OSError as error:  # TimeoutError is one
             _log.debug("delivery %d failed: %s", delivery.id, error)
             return None

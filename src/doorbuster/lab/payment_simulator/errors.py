@@ -87,6 +87,15 @@ class IdempotencyConflictError(SimulatorError):
         super().__init__(f"{kind} {key} exists with other values")
 
 
+class MethodUnknownError(SimulatorError):
+    """No payment method has this token."""
+
+    slug = "payment-method-unknown"
+
+    def __init__(self, method: str) -> None:
+        super().__init__(f"no payment method {method}")
+
+
 class TooManyTriesError(SimulatorError):
     """One intent was declined ``tries_max`` times."""
 

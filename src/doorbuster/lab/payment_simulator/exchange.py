@@ -29,6 +29,8 @@ class Request(msgspec.Struct, frozen=True):
     query: str
     content_type: str
     body: bytes
+    authorization: str = ""
+    idempotency_key: str = ""
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -58,6 +60,8 @@ async def read_request(scope: Scope, receive: Receive) -> Request:
         query=scope["query_string"].decode("latin-1"),
         content_type=headers.get(b"content-type", b"").decode("latin-1"),
         body=await _read_body(receive),
+        authorization=headers.get(b"authorization", b"").decode("latin-1"),
+        idempotency_key=headers.get(b"idempotency-key", b"").decode("latin-1"),
     )
 
 

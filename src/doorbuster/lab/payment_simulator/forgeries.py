@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import msgspec
 
-from doorbuster.lab.payment_simulator.messages import Event
 from doorbuster.lab.payment_simulator.signatures import sign
 
 FORGERIES = ("wrong_secret", "other_amount", "other_currency", "borrowed_signature", "flipped_digit")
@@ -24,13 +24,13 @@ def forge(forgery: str, body: bytes, secrets: tuple[bytes, ...], at_s: int) -> S
         case "wrong_secret":
             return body, sign(_wrong(secrets), at_s, body)
         case "other_amount":
-            altered = _alter(body, amount=1)
+            altered = _alter(body, "amount", 1)
             return altered, sign(_wrong(secrets), at_s, altered)
         case "other_currency":
-            altered = _alter(body, currency="VND")
+            altered = _alter(body, "currency", "VND")
             return altered, sign(_wrong(secrets), at_s, altered)
         case "borrowed_signature":
-            return _alter(body, amount=1), sign(secrets, at_s, body)
+            return _alter(body, "amount", 1), sign(secrets, at_s, body)
         case "flipped_digit":
             return body, _flip_last_digits(sign(secrets, at_s, body))
         case _:
@@ -41,13 +41,15 @@ def _wrong(secrets: tuple[bytes, ...]) -> tuple[bytes, ...]:
     return tuple(hashlib.sha256(b"forger|" + secret).digest() for secret in secrets)
 
 
-def _alter(body: bytes, **changes: object) -> bytes:
-    event = msgspec.json.decode(body, type=Event)
-    altered = msgspec.structs.replace(event, data=msgspec.structs.replace(event.data, **changes))
-    if altered == event:  # the genuine event has that very value
-        changed_id = msgspec.structs.replace(event.data, payment_id=event.data.payment_id + "0")
-        altered = msgspec.structs.replace(event, data=changed_id)
-    return msgspec.json.encode(altered)
+def _alter(body: bytes, name: str, value: object) -> bytes:
+    """The event with another value of its subject, in either protocol."""
+    event: dict[str, Any] = msgspec.json.decode(body)
+    subject: dict[str, Any] = event["data"].get("object", event["data"])
+    if subject[name] == value:  # the genuine event has that very value
+        name = "payment_id" if "payment_id" in subject else "id"
+        value = f"{subject[name]}0"
+    subject[name] = value
+    return msgspec.json.encode(event)
 
 
 def _flip_last_digits(header: str) -> str:

@@ -1,62 +1,48 @@
-"""Intents in the store: created, cancelled or captured, and never two of the last."""
+"""Intents in the store: created, cancelled or captured, and never two of the last. Both protocols share them.
+
+The simulator's own protocol knows an intent by the merchant's payment id; that of payment intents by the provider's
+reference, with the merchant's ids in its metadata.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
 
+import msgspec
 from msgspec import Struct
 
-from doorbuster.lab.payment_simulator import counters, outbox
+from doorbuster.lab.payment_simulator import announcing, counters
 from doorbuster.lab.payment_simulator.errors import (
     IdempotencyConflictError,
     IntentNotFoundError,
+    MethodUnknownError,
     TooManyTriesError,
 )
 from doorbuster.lab.payment_simulator.messages import (
-    Event,
-    EventData,
-    EventType,
-    Intent,
+    METHODS,
     IntentRequest,
-    IntentStatus,
     Outcome,
 )
 from doorbuster.lab.payment_simulator.misbehaviour import Dice
+from doorbuster.lab.payment_simulator.stored import StoredIntent
 
 DECLINES_MAX = 50
 PAYABLE = ("requires_payment", "failed")
+DECLINED_BY_HAND = "card_declined"
 
-_COLUMNS = "id, reference, status, order_id, amount, currency, captured, refunded, webhook_url, declines"
+_COLUMNS = (
+    "id, reference, status, order_id, amount, currency, captured, refunded, webhook_url, declines, "
+    "protocol, decline, stage, method, metadata, created_ms"
+)
 
 
-class StoredIntent(Struct, frozen=True):
-    """An intent's row; ``declines`` counts the tries that were declined."""
+class Conditions(Struct, frozen=True):
+    """Under which a change is made: the dice, the time, and whether what was confirmed at once is announced."""
 
-    id: str
-    reference: str
-    status: IntentStatus
-    order_id: str
-    amount: int
-    currency: str
-    captured: int
-    refunded: int
-    webhook_url: str
-    declines: int
-
-    @property
-    def shown(self) -> Intent:
-        """What the API tells."""
-        return Intent(
-            self.id,
-            self.reference,
-            self.status,
-            self.order_id,
-            self.amount,
-            self.currency,
-            self.captured,
-            self.refunded,
-        )
+    dice: Dice
+    now_ms: int
+    announce_at_once: bool = True
 
 
 def derived_id(prefix: str, seed: int, *parts: object) -> str:
@@ -66,7 +52,7 @@ def derived_id(prefix: str, seed: int, *parts: object) -> str:
 
 
 def find(connection: sqlite3.Connection, payment_id: str) -> StoredIntent:
-    """The intent with the merchant's id.
+    """The intent with that id.
 
     Raises:
         IntentNotFoundError: there is none.
@@ -89,41 +75,121 @@ def find_by_reference(connection: sqlite3.Connection, reference: str) -> StoredI
     return StoredIntent(*row)
 
 
-def create(connection: sqlite3.Connection, request: IntentRequest, seed: int) -> StoredIntent:
-    """Insert the intent, or return the one that this id made before.
+def create(connection: sqlite3.Connection, request: IntentRequest, conditions: Conditions) -> StoredIntent:
+    """Insert the intent and confirm it if asked to, or return the one that this id made before.
 
     Raises:
         IdempotencyConflictError: the id exists with another amount, currency or order.
+        MethodUnknownError: the method is none of ours; nothing was made.
     """
-    reference = derived_id("pay", seed, request.id)
-    inserted = connection.execute(
-        f"INSERT INTO intents ({_COLUMNS})"  # noqa: S608 - constants
-        " VALUES (?, ?, 'requires_payment', ?, ?, ?, 0, 0, ?, 0) ON CONFLICT (id) DO NOTHING",
-        (request.id, reference, request.order_id, request.amount, request.currency, request.webhook_url),
+    require_method(request.method)
+    new = StoredIntent(
+        request.id,
+        derived_id("pay", conditions.dice.seed, request.id),
+        "requires_payment",
+        request.order_id,
+        request.amount,
+        request.currency,
+        0,
+        0,
+        request.webhook_url,
+        0,
+        "simulator",
+        None,
+        "",
+        request.method,
+        "{}",
+        conditions.now_ms,
     )
+    opened = open_intent(connection, new, request.method, conditions)
+    if opened is not None:
+        return opened
     stored = find(connection, request.id)
     asked = (request.order_id, request.amount, request.currency)
     if (stored.order_id, stored.amount, stored.currency) != asked:
         raise IdempotencyConflictError("intent", request.id)
-    counters.add(connection, "intents", inserted.rowcount)
     return stored
 
 
-def cancel(connection: sqlite3.Connection, payment_id: str) -> StoredIntent:
-    """Cancel for ever, unless the money was captured already: the returned status tells which.
+def require_method(method: str | None) -> None:
+    """Raises MethodUnknownError."""
+    if method is not None and method not in METHODS:
+        raise MethodUnknownError(method)
+
+
+_INSERT = (
+    f"INSERT INTO intents ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608 - constants
+    "ON CONFLICT (id) DO NOTHING"
+)
+
+
+def insert(connection: sqlite3.Connection, new: StoredIntent) -> bool:
+    """False if its id is taken."""
+    inserted = connection.execute(
+        _INSERT,
+        (
+            new.id,
+            new.reference,
+            new.status,
+            new.order_id,
+            new.amount,
+            new.currency,
+            new.captured,
+            new.refunded,
+            new.webhook_url,
+            new.declines,
+            new.protocol,
+            new.decline,
+            new.stage,
+            new.method,
+            new.metadata,
+            new.created_ms,
+        ),
+    )
+    counters.add(connection, "intents", inserted.rowcount)
+    return inserted.rowcount == 1
+
+
+def open_intent(
+    connection: sqlite3.Connection, new: StoredIntent, method: str | None, conditions: Conditions
+) -> StoredIntent | None:
+    """Insert a new intent and let the method that came with the request pay; None if its id is taken."""
+    outcome, code = METHODS[method] if method is not None else ("", "")
+    announce = conditions.announce_at_once
+    if outcome == "success":  # the frequent case, in one row
+        captured = _as_captured(new)
+        if not insert(connection, captured):
+            return None
+        _book_capture(connection, captured, conditions, announce=announce)
+        return captured
+    if not insert(connection, new):
+        return None
+    if outcome == "decline":
+        return _decline(connection, new, code, conditions, announce=announce)
+    if outcome == "action":
+        connection.execute("UPDATE intents SET stage = 'requires_action' WHERE id = ?", (new.id,))
+        return msgspec.structs.replace(new, stage="requires_action")
+    return new
+
+
+def cancel(connection: sqlite3.Connection, payment_id: str, conditions: Conditions) -> tuple[StoredIntent, bool]:
+    """Cancel for ever, unless the money was captured already; says whether this call did.
 
     Raises:
         IntentNotFoundError: there is no such intent.
     """
     cancelled = connection.execute(
-        "UPDATE intents SET status = 'cancelled' WHERE id = ? AND status IN ('requires_payment', 'failed')",
+        "UPDATE intents SET status = 'cancelled', stage = '' WHERE id = ? AND status IN ('requires_payment', 'failed')",
         (payment_id,),
     )
     counters.add(connection, "cancelled", cancelled.rowcount)
-    return find(connection, payment_id)
+    intent = find(connection, payment_id)
+    if cancelled.rowcount and intent.protocol == "stripe":
+        announcing.announce(connection, "cancelled", intent, None, conditions.dice, conditions.now_ms)
+    return intent, cancelled.rowcount == 1
 
 
-def confirm(connection: sqlite3.Connection, reference: str, outcome: Outcome, dice: Dice, now_ms: int) -> StoredIntent:
+def confirm(connection: sqlite3.Connection, reference: str, outcome: Outcome, conditions: Conditions) -> StoredIntent:
     """Let the shopper pay, or be declined; an intent captured or cancelled before stays as it is.
 
     Raises:
@@ -136,39 +202,59 @@ def confirm(connection: sqlite3.Connection, reference: str, outcome: Outcome, di
     if intent.declines >= DECLINES_MAX:
         raise TooManyTriesError(DECLINES_MAX)
     if outcome == "success":
-        _capture(connection, intent, dice, now_ms)
-    else:
-        _decline(connection, intent, dice, now_ms)
-    return find(connection, intent.id)
+        return _capture(connection, intent, conditions, announce=True)
+    return _decline(connection, intent, DECLINED_BY_HAND, conditions, announce=True)
 
 
-def _capture(connection: sqlite3.Connection, intent: StoredIntent, dice: Dice, now_ms: int) -> None:
+def _capture(
+    connection: sqlite3.Connection, intent: StoredIntent, conditions: Conditions, *, announce: bool
+) -> StoredIntent:
     connection.execute(
-        "UPDATE intents SET status = 'captured', captured = amount"
+        "UPDATE intents SET status = 'captured', captured = amount, stage = '', decline = NULL"
         " WHERE id = ? AND status IN ('requires_payment', 'failed')",
         (intent.id,),
     )
+    captured = _as_captured(intent)
+    _book_capture(connection, captured, conditions, announce=announce)
+    return captured
+
+
+def _as_captured(intent: StoredIntent) -> StoredIntent:
+    return msgspec.structs.replace(intent, status="captured", captured=intent.amount, stage="", decline=None)
+
+
+def _book_capture(
+    connection: sqlite3.Connection, captured: StoredIntent, conditions: Conditions, *, announce: bool
+) -> None:
     connection.execute(
-        "INSERT INTO statement (kind, payment_id, order_id, amount, currency, at_ms) VALUES ('capture', ?, ?, ?, ?, ?)",
-        (intent.id, intent.order_id, intent.amount, intent.currency, now_ms),
+        "INSERT INTO statement (kind, payment_id, order_id, amount, currency, at_ms, protocol, metadata)"
+        " VALUES ('capture', ?, ?, ?, ?, ?, ?, ?)",
+        (
+            captured.id,
+            captured.order_id,
+            captured.amount,
+            captured.currency,
+            conditions.now_ms,
+            captured.protocol,
+            captured.metadata,
+        ),
     )
     counters.add(connection, "captures")
-    counters.add(connection, f"captured.{intent.currency}", intent.amount)
-    event = make_event("payment.captured", intent, intent.amount, None, dice.seed, now_ms)
-    outbox.announce(connection, event, intent.webhook_url, dice, now_ms)
+    counters.add(connection, f"captured.{captured.currency}", captured.amount)
+    if announce:
+        announcing.announce(connection, "captured", captured, None, conditions.dice, conditions.now_ms)
 
 
-def _decline(connection: sqlite3.Connection, intent: StoredIntent, dice: Dice, now_ms: int) -> None:
-    connection.execute("UPDATE intents SET status = 'failed', declines = declines + 1 WHERE id = ?", (intent.id,))
+def _decline(
+    connection: sqlite3.Connection, intent: StoredIntent, code: str, conditions: Conditions, *, announce: bool
+) -> StoredIntent:
+    connection.execute(
+        "UPDATE intents SET status = 'failed', declines = declines + 1, decline = ?, stage = '' WHERE id = ?",
+        (code, intent.id),
+    )
     counters.add(connection, "declines")
-    event = make_event("payment.failed", intent, intent.amount, None, dice.seed, now_ms)
-    outbox.announce(connection, event, intent.webhook_url, dice, now_ms)
-
-
-def make_event(
-    kind: EventType, intent: StoredIntent, amount: int, refund_id: str | None, seed: int, now_ms: int
-) -> Event:
-    """The event to announce; its id is the same in every delivery of it."""
-    event_id = derived_id("evt", seed, kind, intent.id, intent.declines, refund_id)
-    data = EventData(intent.id, intent.order_id, intent.reference, amount, intent.currency, refund_id)
-    return Event(event_id, kind, now_ms, data)
+    declined = msgspec.structs.replace(intent, status="failed", declines=intent.declines + 1, decline=code, stage="")
+    if announce:
+        # The number of a decline is that of the tries before it.
+        announcing.announce(connection, "failed", declined, None, conditions.dice, conditions.now_ms)
+    return declined

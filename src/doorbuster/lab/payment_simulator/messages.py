@@ -21,22 +21,32 @@ Outcome = Literal["success", "decline"]
 EventType = Literal["payment.captured", "payment.failed", "refund.succeeded"]
 
 
+Method = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_]{1,64}\Z")]
+MethodOutcome = Literal["success", "decline", "action"]
+
+METHODS: dict[str, tuple[MethodOutcome, str]] = {
+    "pm_card_visa": ("success", ""),
+    "pm_card_mastercard": ("success", ""),
+    "pm_card_declined": ("decline", "card_declined"),
+    "pm_card_chargeDeclined": ("decline", "generic_decline"),
+    "pm_card_chargeDeclinedInsufficientFunds": ("decline", "insufficient_funds"),
+    "pm_card_authenticationRequired": ("action", ""),
+}
+"""What comes of confirming with a method, and the code of a decline. Others are refused."""
+
+
 class IntentRequest(Struct, frozen=True):
-    """Ask for a payment; ``id`` is the merchant's payment id and the idempotency key."""
+    """Ask for a payment; ``id`` is the merchant's payment id and the idempotency key.
+
+    With ``method`` it is confirmed in the same go, the first time.
+    """
 
     id: Id
     order_id: Id
     amount: Amount
     currency: Currency
     webhook_url: WebhookUrl
-
-
-class IntentCreated(Struct, frozen=True):
-    """Where the shopper pays."""
-
-    reference: str
-    status: IntentStatus
-    checkout_url: str
+    method: Method | None = None
 
 
 class Intent(Struct, frozen=True):
@@ -50,6 +60,13 @@ class Intent(Struct, frozen=True):
     currency: str
     captured: int
     refunded: int
+
+
+class IntentCreated(Intent, frozen=True, kw_only=True):
+    """The intent as it is now, and where the shopper pays; ``decline`` says why it was declined."""
+
+    checkout_url: str
+    decline: str | None = None
 
 
 class ConfirmRequest(Struct, frozen=True):
@@ -72,6 +89,20 @@ class RefundDone(Struct, frozen=True):
 
     id: str
     status: Literal["succeeded"] = "succeeded"
+
+
+class RefundItem(Struct, frozen=True):
+    """A refund that was made."""
+
+    id: str
+    amount: int
+    currency: str
+
+
+class RefundItems(Struct, frozen=True):
+    """The refunds of an intent, oldest first."""
+
+    items: list[RefundItem]
 
 
 class StatementItem(Struct, frozen=True):

@@ -12,8 +12,12 @@ from msgspec import Struct
 
 from doorbuster.lab.payment_simulator.deliverer import DeliveryPolicy
 from doorbuster.lab.payment_simulator.misbehaviour import Misbehaviour, parse_pairs
+from doorbuster.lab.payment_simulator.provider import Endpoint
 
 SECRET_ENV_DEFAULT = "DOORBUSTER_SIMULATOR_SECRETS"  # noqa: S105 - the name of a variable, not a secret
+STRIPE_SECRET_ENV = "DOORBUSTER_SIMULATOR_STRIPE_SECRETS"  # noqa: S105 - the name of a variable
+STRIPE_KEY_ENV = "DOORBUSTER_SIMULATOR_STRIPE_KEY"
+STRIPE_KEY_DEFAULT = "sk_test_simulator"
 SECRETS_MAX = 4
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 
@@ -26,6 +30,9 @@ class Options(Struct, frozen=True):
     public_url: str | None
     data: Path
     secrets: tuple[bytes, ...]
+    stripe_secrets: tuple[bytes, ...]
+    stripe_key: str
+    endpoint: Endpoint
     seed: int
     misbehaviour: Misbehaviour
     policy: DeliveryPolicy
@@ -44,6 +51,11 @@ def parse_options(arguments: Sequence[str], environment: Mapping[str, str] = os.
             public_url=given.public_url,
             data=given.data,
             secrets=_read_secrets(given.secret_env, environment),
+            stripe_secrets=_read_secrets(
+                STRIPE_SECRET_ENV if environment.get(STRIPE_SECRET_ENV) else given.secret_env, environment
+            ),
+            stripe_key=environment.get(STRIPE_KEY_ENV) or STRIPE_KEY_DEFAULT,
+            endpoint=Endpoint(given.webhooks, given.stripe_webhook_url),
             seed=given.seed,
             misbehaviour=parse_pairs(given.misbehave),
             policy=_policy(given),
@@ -83,6 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--public-url", help="base of the checkout addresses, when it differs from host and port")
     add("--data", type=Path, required=True, help="SQLite file; made when missing")
     add("--secret-env", default=SECRET_ENV_DEFAULT, help="environment variable with the webhook secrets")
+    add("--webhooks", choices=("on", "off"), default="on", help="off: none for intents confirmed at once")
+    add("--stripe-webhook-url", default="", help="where callbacks of the payment intents protocol go")
     add("--seed", type=int, default=0, help="the same seed misbehaves in the same way")
     add(
         "--misbehave",

@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from doorbuster.lab.payment_simulator import counters
 from doorbuster.lab.payment_simulator.forgeries import FORGERIES
-from doorbuster.lab.payment_simulator.messages import Event, encode
 from doorbuster.lab.payment_simulator.misbehaviour import Dice
+from doorbuster.lab.payment_simulator.stored import Protocol
 
 Kind = Literal["genuine", "duplicate", "forged"]
 
@@ -25,6 +25,16 @@ class Delivery(Struct, frozen=True):
     body: bytes
     forgery: str | None
     tries: int
+    protocol: Protocol
+
+
+class Announcement(Struct, frozen=True):
+    """An event to tell of; ``intent_id`` keeps those of one intent in order."""
+
+    event_id: str
+    intent_id: str
+    body: bytes
+    protocol: Protocol
 
 
 class Due(Struct, frozen=True):
@@ -34,52 +44,61 @@ class Due(Struct, frozen=True):
     next_due_ms: int | None
 
 
-def announce(connection: sqlite3.Connection, event: Event, url: str, dice: Dice, now_ms: int) -> None:
+def announce(connection: sqlite3.Connection, event: Announcement, url: str, dice: Dice, now_ms: int) -> None:
     """Write the deliveries of ``event``: the genuine one, and whatever the dice add."""
-    body = encode(event)
     held = _is_held(connection, event, dice)
     due_ms = now_ms + _delay_ms(connection, event, dice, held=held)
-    if dice.happens("forged", event.id):
+    if dice.happens("forged", event.event_id):
         counters.add(connection, "misbehaved.forged")
-        forgery = dice.one_of(FORGERIES, "forged", event.id)
-        _insert(connection, ("forged", event.data.payment_id, url, body, forgery, now_ms, False))
-    _insert(connection, ("genuine", event.data.payment_id, url, body, None, due_ms, held))
-    if dice.happens("twice", event.id):
+        forgery = dice.one_of(FORGERIES, "forged", event.event_id)
+        _insert(connection, "forged", event, url, forgery, now_ms, held=False)
+    _insert(connection, "genuine", event, url, None, due_ms, held=held)
+    if dice.happens("twice", event.event_id):
         counters.add(connection, "misbehaved.twice")
-        gap_ms = dice.between(dice.settings.twice_gap_ms, "twice", event.id)
-        _insert(connection, ("duplicate", event.data.payment_id, url, body, None, due_ms + gap_ms, held))
+        gap_ms = dice.between(dice.settings.twice_gap_ms, "twice", event.event_id)
+        _insert(connection, "duplicate", event, url, None, due_ms + gap_ms, held=held)
 
 
-def _is_held(connection: sqlite3.Connection, event: Event, dice: Dice) -> bool:
+def _is_held(connection: sqlite3.Connection, event: Announcement, dice: Dice) -> bool:
     """Only the first event of a pair is held back, or two held events would keep their order."""
-    if not dice.happens("out_of_order", event.id):
+    if not dice.happens("out_of_order", event.event_id):
         return False
     query = "SELECT 1 FROM deliveries WHERE payment_id = ? AND held = 1 LIMIT 1"
-    if connection.execute(query, (event.data.payment_id,)).fetchone() is not None:
+    if connection.execute(query, (event.intent_id,)).fetchone() is not None:
         return False
     counters.add(connection, "misbehaved.out_of_order")
     return True
 
 
-def _delay_ms(connection: sqlite3.Connection, event: Event, dice: Dice, *, held: bool) -> int:
+def _delay_ms(connection: sqlite3.Connection, event: Announcement, dice: Dice, *, held: bool) -> int:
     hold_ms = dice.settings.out_of_order_hold_ms if held else 0
-    if not dice.happens("late", event.id):
+    if not dice.happens("late", event.event_id):
         return hold_ms
     counters.add(connection, "misbehaved.late")
-    return max(hold_ms, dice.between(dice.settings.late_ms, "late", event.id))
+    return max(hold_ms, dice.between(dice.settings.late_ms, "late", event.event_id))
 
 
-def _insert(connection: sqlite3.Connection, row: tuple[Kind, str, str, bytes, str | None, int, bool]) -> None:
+def _insert(
+    connection: sqlite3.Connection,
+    kind: Kind,
+    event: Announcement,
+    url: str,
+    forgery: str | None,
+    due_ms: int,
+    *,
+    held: bool,
+) -> None:
     connection.execute(
-        "INSERT INTO deliveries (kind, payment_id, url, body, forgery, due_ms, held) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        row,
+        "INSERT INTO deliveries (kind, payment_id, url, body, forgery, due_ms, held, protocol)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (kind, event.intent_id, url, event.body, forgery, due_ms, held, event.protocol),
     )
 
 
 def find_due(connection: sqlite3.Connection, now_ms: int, limit: int) -> Due:
     """The first ``limit`` pending deliveries that are due, oldest first."""
     rows = connection.execute(
-        "SELECT id, kind, payment_id, url, body, forgery, tries FROM deliveries"
+        "SELECT id, kind, payment_id, url, body, forgery, tries, protocol FROM deliveries"
         " WHERE state = 'pending' AND due_ms <= ? ORDER BY due_ms, id LIMIT ?",
         (now_ms, limit),
     )

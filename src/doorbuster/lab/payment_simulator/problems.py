@@ -25,6 +25,7 @@ _STATUS_AND_TITLE: dict[type[SimulatorError], tuple[int, str]] = {
     errors.RefundTooLargeError: (409, "Refund exceeds the capture"),
     errors.BodyTooLargeError: (413, "Body too large"),
     errors.InvalidRequestError: (422, "Invalid request"),
+    errors.MethodUnknownError: (422, "Payment method unknown"),
     errors.CurrencyMismatchError: (422, "Currency mismatch"),
     errors.OutageError: (503, "Simulated outage"),
     errors.OverloadedError: (503, "Overloaded"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from typing import TypeVar
 from urllib.parse import parse_qs
@@ -11,6 +12,7 @@ import msgspec
 from doorbuster.lab.payment_simulator.errors import InvalidRequestError, MalformedRequestError
 from doorbuster.lab.payment_simulator.exchange import Request
 from doorbuster.lab.payment_simulator.messages import STATEMENT_LIMIT_MAX, ConfirmRequest
+from doorbuster.lab.payment_simulator.statement import Bounds
 
 T = TypeVar("T")
 
@@ -68,6 +70,30 @@ def read_page_bounds(request: Request) -> tuple[str | None, int]:
     if not _LIMIT.fullmatch(text) or not 1 <= int(text) <= STATEMENT_LIMIT_MAX:
         raise InvalidRequestError(f"limit is 1 to {STATEMENT_LIMIT_MAX}")
     return fields.get("after"), int(text)
+
+
+def read_time_bounds(request: Request) -> Bounds:
+    """``from`` and ``until`` of a listing, RFC 3339.
+
+    Raises:
+        MalformedRequestError: the query cannot be read.
+        InvalidRequestError: not a time with an offset.
+    """
+    fields, everything = _read_fields(request.query), Bounds()
+    return Bounds(
+        _milliseconds(fields["from"]) if "from" in fields else everything.from_ms,
+        _milliseconds(fields["until"]) if "until" in fields else everything.until_ms,
+    )
+
+
+def _milliseconds(text: str) -> int:
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError(text)
+        return round(moment.timestamp() * 1000)
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequestError("from and until are RFC 3339 times") from error
 
 
 def _read_fields(text: str) -> dict[str, str]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 
-from doorbuster.lab.payment_simulator import counters, intents, outbox
+import msgspec
+
+from doorbuster.lab.payment_simulator import announcing, counters, intents
 from doorbuster.lab.payment_simulator.errors import (
     CurrencyMismatchError,
     IdempotencyConflictError,
     NotCapturedError,
     RefundTooLargeError,
 )
-from doorbuster.lab.payment_simulator.intents import StoredIntent
 from doorbuster.lab.payment_simulator.messages import RefundDone, RefundRequest
 from doorbuster.lab.payment_simulator.misbehaviour import Dice
+from doorbuster.lab.payment_simulator.stored import RefundRow, StoredIntent
 
 
 def refund(connection: sqlite3.Connection, request: RefundRequest, dice: Dice, now_ms: int) -> RefundDone:
@@ -26,11 +28,25 @@ def refund(connection: sqlite3.Connection, request: RefundRequest, dice: Dice, n
     if _is_done(connection, request):
         return RefundDone(request.id)
     intent = intents.find(connection, request.payment_id)
-    _check(intent, request)
-    _pay_back(connection, intent, request, now_ms)
-    event = intents.make_event("refund.succeeded", intent, request.amount, request.id, dice.seed, now_ms)
-    outbox.announce(connection, event, intent.webhook_url, dice, now_ms)
+    if request.currency != intent.currency:
+        raise CurrencyMismatchError(request.currency, intent.currency)
+    intent = pay_back(connection, intent, RefundRow(request.id, request.amount, request.currency, now_ms, {}))
+    row = RefundRow(request.id, request.amount, request.currency, now_ms, {})
+    announcing.announce(connection, "refunded", intent, row, dice, now_ms)
     return RefundDone(request.id)
+
+
+def made(connection: sqlite3.Connection, intent: StoredIntent) -> list[RefundRow]:
+    """The refunds of an intent, oldest first."""
+    rows = connection.execute(
+        "SELECT refund_id, amount, currency, at_ms, metadata FROM statement"
+        " WHERE payment_id = ? AND kind = 'refund' ORDER BY seq",
+        (intent.id,),
+    )
+    return [
+        RefundRow(refund_id, amount, currency, at_ms, msgspec.json.decode(metadata, type=dict[str, str]))
+        for refund_id, amount, currency, at_ms, metadata in rows
+    ]
 
 
 def _is_done(connection: sqlite3.Connection, request: RefundRequest) -> bool:
@@ -45,27 +61,38 @@ def _is_done(connection: sqlite3.Connection, request: RefundRequest) -> bool:
     return True
 
 
-def _check(intent: StoredIntent, request: RefundRequest) -> None:
-    if request.currency != intent.currency:
-        raise CurrencyMismatchError(request.currency, intent.currency)
+def pay_back(connection: sqlite3.Connection, intent: StoredIntent, refund: RefundRow) -> StoredIntent:
+    """Book a refund in the intent's currency; the intent as it is then.
+
+    Raises:
+        NotCapturedError, RefundTooLargeError: nothing moved.
+    """
     if intent.captured == 0:
         raise NotCapturedError(intent.id, intent.status)
     left = intent.captured - intent.refunded
-    if request.amount > left:
-        raise RefundTooLargeError(request.amount, left)
-
-
-def _pay_back(connection: sqlite3.Connection, intent: StoredIntent, request: RefundRequest, now_ms: int) -> None:
+    if refund.amount > left:
+        raise RefundTooLargeError(refund.amount, left)
     connection.execute(
         "UPDATE intents SET refunded = refunded + :amount,"
         " status = CASE WHEN refunded + :amount = captured THEN 'refunded' ELSE 'captured' END"
         " WHERE id = :id",
-        {"amount": request.amount, "id": intent.id},
+        {"amount": refund.amount, "id": intent.id},
     )
     connection.execute(
-        "INSERT INTO statement (kind, payment_id, order_id, refund_id, amount, currency, at_ms)"
-        " VALUES ('refund', ?, ?, ?, ?, ?, ?)",
-        (intent.id, intent.order_id, request.id, request.amount, intent.currency, now_ms),
+        "INSERT INTO statement"
+        " (kind, payment_id, order_id, refund_id, amount, currency, at_ms, protocol, metadata)"
+        " VALUES ('refund', ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            intent.id,
+            intent.order_id,
+            refund.id,
+            refund.amount,
+            intent.currency,
+            refund.at_ms,
+            intent.protocol,
+            msgspec.json.encode(refund.metadata).decode(),
+        ),
     )
     counters.add(connection, "refunds")
-    counters.add(connection, f"refunded.{intent.currency}", request.amount)
+    counters.add(connection, f"refunded.{intent.currency}", refund.amount)
+    return intents.find(connection, intent.id)

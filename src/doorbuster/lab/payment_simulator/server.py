@@ -23,6 +23,7 @@ from doorbuster.lab.payment_simulator.exchange import HANG_UP
 from doorbuster.lab.payment_simulator.misbehaviour import Dice
 from doorbuster.lab.payment_simulator.options import Options
 from doorbuster.lab.payment_simulator.provider import Provider
+from doorbuster.lab.payment_simulator.stored import Protocol
 from doorbuster.lab.payment_simulator.writer import Writer
 
 CONNECTIONS_MAX = 4096
@@ -67,10 +68,13 @@ async def serve(options: Options) -> None:
 
 
 async def _serve_with(options: Options, listener: socket.socket, writer: Writer) -> None:
-    deliverer = Deliverer(writer, options.secrets, options.policy, now_ms, options.seed)
+    secrets: dict[Protocol, tuple[bytes, ...]] = {"simulator": options.secrets, "stripe": options.stripe_secrets}
+    deliverer = Deliverer(writer, secrets, options.policy, now_ms, options.seed)
     base_url = options.public_url or _base_url(options.host, listener)
-    provider = Provider(writer, deliverer, Dice(options.seed, options.misbehaviour), base_url, now_ms)
-    server = EmbeddedServer(_config(PaymentSimulator(provider, controllable=options.controllable)))
+    dice = Dice(options.seed, options.misbehaviour)
+    provider = Provider(writer, deliverer, dice, base_url, now_ms, options.endpoint)
+    app = PaymentSimulator(provider, controllable=options.controllable, stripe_key=options.stripe_key)
+    server = EmbeddedServer(_config(app))
     _stop_on_request(server, end_with_stdin=options.end_with_stdin)
     async with asyncio.TaskGroup() as group:  # a deliverer that breaks ends the process loudly
         delivering = group.create_task(deliverer.run())

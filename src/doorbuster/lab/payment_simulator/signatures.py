@@ -6,6 +6,8 @@ import hashlib
 import hmac
 
 HEADER_NAME = "Doorbuster-Signature"
+HEADER_NAMES = {"simulator": HEADER_NAME, "stripe": "Stripe-Signature"}
+"""By protocol."""
 
 
 def mac(secret: bytes, at_s: int, body: bytes) -> str:

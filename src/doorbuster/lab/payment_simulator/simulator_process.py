@@ -15,7 +15,7 @@ from typing import IO, Self
 import msgspec
 from msgspec import Struct
 
-from doorbuster.lab.payment_simulator.options import SECRET_ENV_DEFAULT
+from doorbuster.lab.payment_simulator.options import SECRET_ENV_DEFAULT, STRIPE_SECRET_ENV
 
 READY_S_MAX = 15.0
 STOP_S_MAX = 10.0
@@ -35,7 +35,8 @@ class SimulatorProcess:
     """Owns one child process. Not for use from several threads at once.
 
     ``data`` is the SQLite file; the child's stderr goes to the file beside it with the suffix ``.log``.
-    ``secrets`` sign the webhooks (several during rotation) and travel by environment. ``misbehaviour`` has
+    ``secrets`` sign the webhooks (several during rotation) and travel by environment; ``stripe_secrets`` those of the
+    payment intents protocol (none: the same). ``misbehaviour`` has
     the fields of ``misbehaviour.Misbehaviour``. ``port`` 0 lets the system choose; a restart keeps it.
     The child also ends when this process dies, however it dies.
     """
@@ -49,6 +50,7 @@ class SimulatorProcess:
         misbehaviour: Mapping[str, object] | None = None,
         port: int = 0,
         arguments: Sequence[str] = (),
+        stripe_secrets: Sequence[str] = (),
     ) -> None:
         self._data = data
         self._secrets = tuple(secrets)
@@ -56,6 +58,7 @@ class SimulatorProcess:
         self._misbehaviour = dict(misbehaviour or {})
         self._port = port
         self._arguments = tuple(arguments)
+        self._stripe_secrets = tuple(stripe_secrets)
         self._child: subprocess.Popen[bytes] | None = None
         self._base_url: str | None = None
 
@@ -104,7 +107,11 @@ class SimulatorProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, SECRET_ENV_DEFAULT: ",".join(self._secrets)},
+                env={
+                    **os.environ,
+                    SECRET_ENV_DEFAULT: ",".join(self._secrets),
+                    STRIPE_SECRET_ENV: ",".join(self._stripe_secrets),
+                },
             )
         try:
             self._base_url = self._await_ready(self._child).base_url

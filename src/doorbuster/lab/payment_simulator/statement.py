@@ -7,6 +7,8 @@ import binascii
 import re
 import sqlite3
 
+from msgspec import Struct
+
 from doorbuster.lab.payment_simulator.errors import InvalidCursorError
 from doorbuster.lab.payment_simulator.messages import StatementItem, StatementPage, rfc3339
 
@@ -37,12 +39,19 @@ def decode_cursor(cursor: str | None) -> int:
     return int(found[1])
 
 
-def read_page(connection: sqlite3.Connection, position: int, limit: int) -> StatementPage:
-    """At most ``limit`` movements after ``position``."""
+class Bounds(Struct, frozen=True):
+    """Which movements: from ``from_ms`` up to, not including, ``until_ms``."""
+
+    from_ms: int = 0
+    until_ms: int = 2**62
+
+
+def read_page(connection: sqlite3.Connection, position: int, limit: int, bounds: Bounds) -> StatementPage:
+    """At most ``limit`` movements of the simulator's own protocol after ``position``."""
     rows = connection.execute(
         "SELECT seq, kind, payment_id, order_id, refund_id, amount, currency, at_ms FROM statement"
-        " WHERE seq > ? ORDER BY seq LIMIT ?",
-        (position, limit + 1),
+        " WHERE seq > ? AND protocol = 'simulator' AND at_ms >= ? AND at_ms < ? ORDER BY seq LIMIT ?",
+        (position, bounds.from_ms, bounds.until_ms, limit + 1),
     ).fetchall()
     items = [
         StatementItem(kind, payment_id, order_id, refund_id, amount, currency, rfc3339(at_ms))

@@ -6,7 +6,6 @@ import asyncio
 import ssl
 from collections import OrderedDict
 
-from doorbuster.lab.payment_simulator.signatures import HEADER_NAME
 from doorbuster.lab.payment_simulator.targets import Target, parse_target
 from doorbuster.lab.payment_simulator.webhook_connection import WebhookConnection
 
@@ -25,8 +24,8 @@ class WebhookClient:
         self._loop = asyncio.get_running_loop()
         self._tls: ssl.SSLContext | None = None
 
-    async def post(self, url: str, body: bytes, signature: str) -> int:
-        """Post ``body``; returns the HTTP status.
+    async def post(self, url: str, body: bytes, header: str, signature: str) -> int:
+        """Post ``body``, signed in ``header``; returns the HTTP status.
 
         Raises:
             OSError: no connection, or it broke before the answer.
@@ -35,7 +34,7 @@ class WebhookClient:
         target = parse_target(url)
         async with asyncio.timeout(self._timeout_s):
             connection = self._take_idle(target) or await self._connect(target)
-            status = await connection.post(_request(target, body, signature))
+            status = await connection.post(_request(target, body, header, signature))
         self._put_back(target, connection)
         return status
 
@@ -83,13 +82,13 @@ def _origin(target: Target) -> _Origin:
     return target.tls, target.host, target.port
 
 
-def _request(target: Target, body: bytes, signature: str) -> bytes:
+def _request(target: Target, body: bytes, header: str, signature: str) -> bytes:
     head = (
         f"POST {target.path} HTTP/1.1\r\n"
         f"Host: {target.authority}\r\n"
         f"Content-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n"
         f"User-Agent: doorbuster-payment-simulator\r\n"
-        f"{HEADER_NAME}: {signature}\r\n\r\n"
+        f"{header}: {signature}\r\n\r\n"
     )
     return head.encode("ascii") + body

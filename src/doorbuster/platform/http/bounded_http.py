@@ -34,6 +34,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._since_s = 0.0
         self._head_bytes = 0
         self._stalled: asyncio.TimerHandle | None = None
+        self._upgraded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
@@ -42,6 +43,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._upgraded:
+            return
         cycle = self.cycle
         # On the hot path a request is whole now, and being answered.
         if not cycle or cycle.more_body or cycle.response_complete or cycle.scope is not self.scope:
@@ -65,11 +68,33 @@ class BoundedHttp(HttpToolsProtocol):
             self._stalled = None
 
     def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio declares it
-        """A client that says that it has sent everything still gets its answer."""
-        waits = self._state() == "answering" and not self.cycle.more_body
+        """A client that says that it has sent everything still gets its answer, unless that has no end."""
+        waits = self._state() == "answering" and not self.cycle.more_body and not self._is_endless()
         if waits:
             self.cycle.keep_alive = False
         return waits
+
+    def shutdown(self) -> None:
+        """The server stops: what has an end is finished, a stream is cut, so that its client connects anew."""
+        if self._is_endless():
+            self.transport.close()
+        else:
+            super().shutdown()
+
+    def _is_endless(self) -> bool:
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is not None and not cycle.response_complete and "endless" in cycle.scope
+
+    def handle_websocket_upgrade(self) -> None:
+        """The connection is another protocol's from now on; not before earlier requests are answered."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if self.pipeline or (cycle is not None and not cycle.response_complete):
+            if cycle is not None:
+                cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
+        self._upgraded = True
+        super().handle_websocket_upgrade()
 
     def _state(self) -> State:
         cycle = cast("RequestResponseCycle | None", self.cycle)

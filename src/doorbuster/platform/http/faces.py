@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 from doorbuster.kernel.errors import Forbidden, Unauthenticated
 from doorbuster.kernel.idempotency import checked_key
 from doorbuster.kernel.money import AMOUNT_MAX, Money
-from doorbuster.kernel.principal import ROLES, Principal, Role
+from doorbuster.kernel.principal import ACCOUNT_ROLES, Principal, Role
 
 AnyRequest = Request[Any, Any, Any]
 Policy = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]
@@ -44,11 +44,11 @@ def public(_connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteH
 
 
 def allow(*roles: Role) -> Policy:
-    """Policy: an authenticated account with one of these roles (any role if none is named).
+    """Policy: an authenticated account with one of these roles (any account if none is named; a guest only by name).
 
     Whose rows they may touch is the service's business.
     """
-    allowed = roles or ROLES
+    allowed = roles or ACCOUNT_ROLES
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         principal = _principal_in(connection)

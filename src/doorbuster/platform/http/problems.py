@@ -103,6 +103,13 @@ class RouteNotFound(NotFound):
     title = "There is no such address"
 
 
+class UpgradeRequired(Invalid):
+    """The address speaks WebSocket, and this request does not ask for that. docs/live.md says how to speak it."""
+
+    slug = "upgrade-required"
+    title = "This address is for WebSockets"
+
+
 class InternalError(ShopError):
     """Anything unexpected. The log has the trace under the same request id; the caller never sees it."""
 
@@ -116,6 +123,7 @@ _STATUS: tuple[tuple[type[ShopError], int], ...] = (
     (RequestTooSlow, 408),
     (UnsupportedMediaType, 415),
     (HeadTooLarge, 431),
+    (UpgradeRequired, 426),
     (Invalid, 400),
     (Unauthenticated, 401),
     (Forbidden, 403),
@@ -158,6 +166,8 @@ def problem_of(error: ShopError, request_id: str) -> tuple[int, list[tuple[bytes
     headers = [(b"content-type", CONTENT_TYPE.encode()), (b"cache-control", b"no-store")]
     if isinstance(error, Busy):
         headers.append((b"retry-after", str(error.retry_after_s).encode()))
+    if status == 426:
+        headers.append((b"upgrade", b"websocket"))
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, MethodNotAllowed):

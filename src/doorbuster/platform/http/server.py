@@ -1,4 +1,4 @@
-"""uvicorn as we run it: uvloop, httptools, no access log, bounded."""
+"""uvicorn as we run it: uvloop, httptools, websockets, no access log, bounded."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, cast
 import uvicorn
 
 from doorbuster.platform.http.bounded_http import ARRIVAL_S, BoundedHttp
+from doorbuster.platform.http.bounded_ws import MESSAGE_BYTES_MAX, PING_EVERY_S, PONG_WITHIN_S, BoundedWebSocket
 
 BACKLOG = 4096
 KEEP_ALIVE_S = 30
@@ -35,7 +36,11 @@ def server_for(app: Any, arrival_s: float = ARRIVAL_S) -> uvicorn.Server:
         app,
         loop="none",
         http=cast(Any, functools.partial(BoundedHttp, arrival_s=arrival_s)),
-        ws="none",
+        ws=BoundedWebSocket,
+        ws_max_size=MESSAGE_BYTES_MAX,
+        ws_ping_interval=PING_EVERY_S,
+        ws_ping_timeout=PONG_WITHIN_S,
+        ws_per_message_deflate=False,
         lifespan="off",
         interface="asgi3",
         log_config=None,

@@ -7,8 +7,6 @@ that a whole request takes. The tests hold it against that library.
 from __future__ import annotations
 
 import hmac
-import secrets
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 
 import msgspec
@@ -17,10 +15,10 @@ from msgspec import Struct
 from doorbuster.kernel.clock import Clock
 from doorbuster.kernel.errors import Unauthenticated
 from doorbuster.kernel.principal import Principal, Role
+from doorbuster.platform.settings.keys import Key, padless, unpadded
 
 ALGORITHM = "HS256"
 ISSUER = "doorbuster"
-KEY_BYTES = 32
 TOKEN_BYTES_MAX = 2048
 
 
@@ -32,29 +30,6 @@ class InvalidToken(Unauthenticated):
 class ExpiredToken(Unauthenticated):
     slug = "expired-token"
     title = "The access token has expired"
-
-
-class Key(Struct, frozen=True):
-    id: str
-    secret: bytes
-
-    @classmethod
-    def generate(cls) -> Key:
-        return cls(secrets.token_hex(4), secrets.token_bytes(KEY_BYTES))
-
-    @classmethod
-    def parse(cls, text: str) -> Key:
-        """From "id:base64url". Raises ValueError."""
-        name, _, encoded = text.partition(":")
-        digits = encoded.rstrip("=").encode()
-        secret = _unpadded(digits)
-        # The decoder leaves out what it does not know, such as the + and / of another alphabet.
-        if not name.isalnum() or len(secret) < KEY_BYTES or _padless(secret) != digits:
-            raise ValueError("a key is id:base64url, of at least 32 bytes")
-        return cls(name, secret)
-
-    def render(self) -> str:
-        return f"{self.id}:{_padless(self.secret).decode()}"
 
 
 class _Header(Struct, frozen=True):
@@ -82,14 +57,14 @@ class KeyRing:
             raise ValueError("a key ring needs a key")
         self._clock = clock
         # Only our own header, byte for byte, is accepted, so neither `alg: none` nor another algorithm ever is.
-        self._keyed = {_padless(msgspec.json.encode(_Header(ALGORITHM, key.id))): _keyed(key.secret) for key in keys}
+        self._keyed = {padless(msgspec.json.encode(_Header(ALGORITHM, key.id))): _keyed(key.secret) for key in keys}
         self._signing_header, self._signing = next(iter(self._keyed.items()))
 
     def sign(self, principal: Principal, lifetime_s: int) -> str:
         now_s = self._clock.now_ms() // 1000
         claims = _Claims(ISSUER, str(principal.account_id), principal.role, now_s, now_s + lifetime_s)
-        signed = self._signing_header + b"." + _padless(msgspec.json.encode(claims))
-        return (signed + b"." + _padless(_mac(self._signing, signed))).decode()
+        signed = self._signing_header + b"." + padless(msgspec.json.encode(claims))
+        return (signed + b"." + padless(_mac(self._signing, signed))).decode()
 
     def verify(self, token: bytes) -> Principal:
         """Raises InvalidToken, ExpiredToken."""
@@ -98,10 +73,10 @@ class KeyRing:
         keyed = self._keyed.get(header)
         if keyed is None or len(token) > TOKEN_BYTES_MAX:
             raise InvalidToken
-        if not hmac.compare_digest(_padless(_mac(keyed, signed)), signature):
+        if not hmac.compare_digest(padless(_mac(keyed, signed)), signature):
             raise InvalidToken
         try:
-            claims = _claims.decode(_unpadded(body))
+            claims = _claims.decode(unpadded(body))
             account_id = int(claims.sub)
         except ValueError as error:  # msgspec's and base64's errors are ValueErrors
             raise InvalidToken from error
@@ -110,6 +85,13 @@ class KeyRing:
         if claims.exp * 1000 <= self._clock.now_ms():
             raise ExpiredToken
         return Principal(account_id, claims.role)
+
+    def expires_ms(self, token: bytes) -> int:
+        """When a token that was verified ends. Raises InvalidToken."""
+        try:
+            return _claims.decode(unpadded(token.split(b".")[1])).exp * 1000
+        except (ValueError, IndexError) as error:
+            raise InvalidToken from error
 
 
 def _keyed(secret: bytes) -> hmac.HMAC:
@@ -122,11 +104,3 @@ def _mac(keyed: hmac.HMAC, signed: bytes) -> bytes:
     code = keyed.copy()
     code.update(signed)
     return code.digest()
-
-
-def _padless(raw: bytes) -> bytes:
-    return urlsafe_b64encode(raw).rstrip(b"=")
-
-
-def _unpadded(text: bytes) -> bytes:
-    return urlsafe_b64decode(text + b"=" * (-len(text) % 4))

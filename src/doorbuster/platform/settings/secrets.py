@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from doorbuster.platform.http.tokens import Key
+from doorbuster.platform.settings.keys import Key
 from doorbuster.platform.settings.tree import Settings, WrongSetting
 
 FILE = "secrets.json"

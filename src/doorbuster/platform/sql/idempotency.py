@@ -61,6 +61,12 @@ def once(
     return answer
 
 
+def unbind(tx: Tx, scope: str, key: str) -> None:
+    """Forgets a key whose request has failed after all, in a later transaction than the one that bound it."""
+    at_key = sa.and_(idempotency_keys.c.scope == scope, idempotency_keys.c.key == key)
+    tx.execute(sa.delete(idempotency_keys).where(at_key))
+
+
 def forget_keys(tx: Tx, now_ms: int, limit: int = 1000) -> int:
     """Deletes at most `limit` keys that are older than KEPT_MS."""
     old = (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from doorbuster.contexts.payments.model import CUSTOMERS, PAID
+from doorbuster.contexts.payments.model import CLAIMING_MONEY, CUSTOMERS, PAID
 from doorbuster.contexts.payments.store.tables import ledger_entries, payments, refunds, webhook_events
 from doorbuster.contracts.audit import BREACHES_SHOWN, Check
 from doorbuster.platform.sql.database import Tx
@@ -112,19 +112,33 @@ def _refunds_posted(tx: Tx) -> Check:
     ).scalars()
     breaches += [f"refund {refund_id} posted, but not made" for refund_id in unmade]
     breaches += _posted_oddly(tx, "refund")
-    breaches += _refunding_without_request(tx)
+    breaches += _requests_not_counted(tx)
     waiting = tx.execute(
         sa.select(sa.func.count()).select_from(refunds).where(refunds.c.status == "requested")
     ).scalar_one()
     return _check("refunds posted once, within captures", f"{waiting} refunds requested, not made yet", breaches)
 
 
-def _refunding_without_request(tx: Tx) -> list[str]:
-    asked = sa.exists().where(refunds.c.payment_id == payments.c.id, refunds.c.status == "requested")
-    forgotten = tx.execute(
-        sa.select(payments.c.id).where(payments.c.status == "refunding", ~asked).limit(BREACHES_SHOWN)
-    ).scalars()
-    return [f"payment {payment_id} is being refunded, but no refund is requested" for payment_id in forgotten]
+_asked_back = (
+    sa.select(refunds.c.payment_id, sa.func.sum(refunds.c.amount).label("amount"))
+    .group_by(refunds.c.payment_id)
+    .subquery()
+)
+
+
+def _requests_not_counted(tx: Tx) -> list[str]:
+    """What was asked back, in all, is what the payment says; so whatever is being refunded has its request."""
+    asked = sa.func.coalesce(_asked_back.c.amount, 0)
+    differing = tx.execute(
+        sa.select(payments.c.id, payments.c.status, payments.c.refund_requested, asked.label("asked"))
+        .select_from(payments.outerjoin(_asked_back, _asked_back.c.payment_id == payments.c.id))
+        .where(payments.c.refund_requested != asked)
+        .limit(BREACHES_SHOWN)
+    )
+    return [
+        f"payment {row.id} ({row.status}): {row.refund_requested} asked back, refunds of {row.asked} requested or made"
+        for row in differing
+    ]
 
 
 def _posted_oddly(tx: Tx, kind: str) -> list[str]:
@@ -153,8 +167,8 @@ def _callbacks_once(tx: Tx) -> Check:
     effects = sa.func.count()
     twice = tx.execute(
         sa.select(webhook_events.c.payment_id, webhook_events.c.effect, effects.label("times"))
-        .where(webhook_events.c.effect.is_not(None))
-        .group_by(webhook_events.c.payment_id, webhook_events.c.effect)
+        .where(webhook_events.c.effect.in_(("captured", "refunded")))
+        .group_by(webhook_events.c.payment_id, webhook_events.c.effect, webhook_events.c.refund_id)
         .having(effects > 1)
         .limit(BREACHES_SHOWN)
     )
@@ -162,7 +176,7 @@ def _callbacks_once(tx: Tx) -> Check:
     denied = tx.execute(
         sa.select(webhook_events.c.event_id, webhook_events.c.payment_id)
         .select_from(webhook_events.outerjoin(payments, payments.c.id == webhook_events.c.payment_id))
-        .where(webhook_events.c.type.in_(("payment.captured", "refund.succeeded")))
+        .where(webhook_events.c.type.in_(CLAIMING_MONEY))
         .where(sa.or_(payments.c.id.is_(None), payments.c.captured_amount == 0))
         .limit(BREACHES_SHOWN)
     )

@@ -12,13 +12,10 @@ from doorbuster.contexts.payments.model import (
     CAPTURABLE,
     OPEN,
     PAID,
-    Intent,
     PaymentRecord,
     sources,
 )
-from doorbuster.contexts.payments.provider import Opened
 from doorbuster.contexts.payments.store.tables import payments
-from doorbuster.contracts.payments import PaymentStatus
 from doorbuster.platform.sql.database import Tx
 
 
@@ -71,21 +68,6 @@ def release_lease(tx: Tx, payment: PaymentRecord, now_ms: int) -> bool:
     )
 
 
-def offer(tx: Tx, payment: PaymentRecord, opened: Opened, now_ms: int, next_check_ms: int) -> bool:
-    """`in_progress` → `pending`: the shopper can pay."""
-    return _update(
-        tx,
-        payments.c.id == payment.id,
-        payments.c.status.in_(sources("pending")),
-        status="pending",
-        reference=opened.reference,
-        checkout_url=opened.checkout_url,
-        lease_until_ms=None,
-        next_check_ms=next_check_ms,
-        updated_ms=now_ms,
-    )
-
-
 def give_up(tx: Tx, payment: PaymentRecord, now_ms: int) -> bool:
     """`in_progress` → `cancelled`, when the provider does not take it."""
     return _update(
@@ -99,54 +81,39 @@ def give_up(tx: Tx, payment: PaymentRecord, now_ms: int) -> bool:
     )
 
 
-def move(tx: Tx, intent: Intent, to: PaymentStatus, now_ms: int) -> bool:
-    """Moves a payment where the provider says it is, from wherever the state table allows."""
-    values: dict[str, Any] = {
-        "status": to,
-        "reference": intent.reference,
-        "lease_until_ms": None,
-        "updated_ms": now_ms,
-    }
-    if to == "captured":
-        values |= {"captured_amount": payments.c.amount, "captured_ms": now_ms}
-    if to != "failed":  # a declined payment may still be paid: it goes on being asked for
-        values["next_check_ms"] = None
-    return _update(
-        tx,
-        payments.c.id == intent.payment_id,
-        payments.c.status.in_(sources(to)),
-        payments.c.amount == intent.amount,
-        payments.c.currency == intent.currency,
-        **values,
-    )
-
-
 def begin_refund(tx: Tx, payment_id: int, order_id: int, amount: int, currency: str, now_ms: int) -> bool:
-    """`captured` → `refunding`, if it is this order's and exactly this money."""
+    """Asks for some of the money back, if it is this order's, in this currency, and not more than is left. When nothing
+    is left to ask for: `captured` → `refunding`."""
+    asked = payments.c.refund_requested + amount
     return _update(
         tx,
         payments.c.id == payment_id,
         payments.c.status.in_(sources("refunding")),
         payments.c.order_id == order_id,
-        payments.c.amount == amount,
         payments.c.currency == currency,
-        status="refunding",
+        asked <= payments.c.captured_amount,
+        refund_requested=asked,
+        status=sa.case((asked == payments.c.captured_amount, "refunding"), else_=payments.c.status),
         updated_ms=now_ms,
     )
 
 
-def finish_refund(tx: Tx, payment_id: int, amount: int, now_ms: int) -> bool:
-    """`refunding` → `refunded`."""
-    return _update(
-        tx,
-        payments.c.id == payment_id,
-        payments.c.status.in_(sources("refunded")),
-        payments.c.captured_amount == amount,
-        status="refunded",
-        refunded_amount=amount,
-        refunded_ms=now_ms,
-        updated_ms=now_ms,
-    )
+def finish_refund(tx: Tx, payment_id: int, amount: int, now_ms: int) -> bool | None:
+    """Some of the money has gone back. When all of it has: `refunding` → `refunded`, and True. None: it was not asked
+    for."""
+    refunded = payments.c.refunded_amount + amount
+    row = tx.execute(
+        sa.update(payments)
+        .where(payments.c.id == payment_id, refunded <= payments.c.refund_requested)
+        .values(
+            refunded_amount=refunded,
+            status=sa.case((refunded == payments.c.captured_amount, "refunded"), else_=payments.c.status),
+            refunded_ms=now_ms,
+            updated_ms=now_ms,
+        )
+        .returning(payments.c.status)
+    ).first()
+    return None if row is None else row.status == "refunded"
 
 
 def due(tx: Tx, now_ms: int, limit: int) -> list[PaymentRecord]:

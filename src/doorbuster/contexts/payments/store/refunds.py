@@ -32,6 +32,12 @@ def by_ids(tx: Tx, refund_ids: Sequence[int]) -> dict[int, RefundRecord]:
     return {row["id"]: RefundRecord(**row) for row in rows.mappings()}
 
 
+def requested_of(tx: Tx, payment_id: int) -> list[RefundRecord]:
+    """The refunds of a payment that are not made yet, as far as we know; by id."""
+    wanted = sa.select(refunds).where(refunds.c.payment_id == payment_id, refunds.c.status == "requested")
+    return [RefundRecord(**row) for row in tx.execute(wanted.order_by(refunds.c.id)).mappings()]
+
+
 def due(tx: Tx, now_ms: int, limit: int) -> list[RefundRecord]:
     """Requested refunds whose pause is over, the longest waiting first."""
     statement = (

@@ -23,14 +23,17 @@ payments = sa.Table(
     sa.Column("provider", sa.Text, nullable=False),
     sa.Column("reference", sa.Text),
     sa.Column("idempotency_key", sa.Text, nullable=False),
+    sa.Column("method", sa.Text),
     sa.Column("amount", sa.BigInteger, nullable=False),
     sa.Column("currency", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
+    sa.Column("decline", sa.Text),
     sa.Column("checkout_url", sa.Text),
     sa.Column("lease_until_ms", sa.BigInteger),
     sa.Column("next_check_ms", sa.BigInteger),
     sa.Column("checks", sa.Integer, nullable=False),
     sa.Column("captured_amount", sa.BigInteger, nullable=False),
+    sa.Column("refund_requested", sa.BigInteger, nullable=False),
     sa.Column("refunded_amount", sa.BigInteger, nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.Column("updated_ms", sa.BigInteger, nullable=False),
@@ -42,9 +45,19 @@ payments = sa.Table(
     sa.CheckConstraint(f"amount BETWEEN 1 AND {AMOUNT_MAX}", name="payments_amount"),
     sa.CheckConstraint("length(currency) = 3", name="payments_currency"),
     sa.CheckConstraint("captured_amount IN (0, amount)", name="payments_captured_whole"),
-    sa.CheckConstraint("refunded_amount IN (0, captured_amount)", name="payments_refunded_whole"),
+    sa.CheckConstraint("refunded_amount BETWEEN 0 AND captured_amount", name="payments_refunded_within"),
+    sa.CheckConstraint(
+        "refund_requested BETWEEN refunded_amount AND captured_amount", name="payments_refund_requested_within"
+    ),
     sa.CheckConstraint(f"({_in('status', PAID)}) = (captured_amount > 0)", name="payments_captured_when_paid"),
-    sa.CheckConstraint("(status = 'refunded') = (refunded_amount > 0)", name="payments_refunded_when_refunded"),
+    sa.CheckConstraint(
+        "(status = 'refunded') = (captured_amount > 0 AND refunded_amount = captured_amount)",
+        name="payments_refunded_when_refunded",
+    ),
+    sa.CheckConstraint(
+        "(status = 'refunding') = (refund_requested = captured_amount AND refunded_amount < captured_amount)",
+        name="payments_refunding_when_all_requested",
+    ),
     sa.CheckConstraint("(captured_ms IS NOT NULL) = (captured_amount > 0)", name="payments_captured_at"),
     sa.CheckConstraint("(refunded_ms IS NOT NULL) = (refunded_amount > 0)", name="payments_refunded_at"),
     sa.CheckConstraint(
@@ -85,6 +98,8 @@ webhook_events = sa.Table(
     sa.Column("payment_id", sa.BigInteger, nullable=False),
     # The status the payment moved to because of this callback; null when others had been faster.
     sa.Column("effect", sa.Text),
+    # Which refund that was; null for other effects.
+    sa.Column("refund_id", sa.BigInteger),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.Column("received_ms", sa.BigInteger, nullable=False),
     sa.Index("webhook_events_by_payment", "payment_id"),
@@ -132,4 +147,38 @@ ledger_entries = sa.Table(
     sa.CheckConstraint("kind IN ('capture', 'refund')", name="ledger_kind"),
     sa.CheckConstraint("(kind = 'capture') = (refund_id = 0)", name="ledger_refund_named"),
     sa.CheckConstraint("amount <> 0", name="ledger_amount"),
+)
+
+reconciliations = sa.Table(
+    "reconciliations",
+    metadata,
+    # A comparison of one provider's statement with the ledger, over [from_ms, until_ms).
+    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("from_ms", sa.BigInteger, nullable=False),
+    sa.Column("until_ms", sa.BigInteger, nullable=False),
+    sa.Column("made_ms", sa.BigInteger, nullable=False),
+    sa.Column("statement_lines", sa.BigInteger, nullable=False),
+    sa.Column("ledger_lines", sa.BigInteger, nullable=False),
+    sa.Column("matched", sa.BigInteger, nullable=False),
+    sa.Column("explained", sa.BigInteger, nullable=False),
+    sa.Column("unexplained", sa.BigInteger, nullable=False),
+    sa.Index("reconciliations_by_day", "provider", "from_ms"),
+)
+
+reconciliation_differences = sa.Table(
+    "reconciliation_differences",
+    metadata,
+    sa.Column("reconciliation_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("movement", sa.Text, nullable=False),
+    sa.Column("payment_id", sa.Text, nullable=False),
+    sa.Column("refund_id", sa.Text),
+    # Minor units; null on the side that has no such movement.
+    sa.Column("theirs", sa.BigInteger),
+    sa.Column("ours", sa.BigInteger),
+    sa.Column("currency", sa.Text, nullable=False),
+    sa.Column("explained", sa.Boolean, nullable=False),
+    sa.Column("words", sa.Text, nullable=False),
 )

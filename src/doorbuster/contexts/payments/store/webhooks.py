@@ -36,16 +36,17 @@ def remember(tx: Tx, event: SeenEvent) -> bool:
             "type": event.type,
             "payment_id": event.payment_id,
             "effect": None,
+            "refund_id": None,
             "created_ms": event.created_ms,
             "received_ms": event.received_ms,
         },
     )
 
 
-def note_effect(tx: Tx, event: SeenEvent, effect: PaymentStatus) -> None:
+def note_effect(tx: Tx, event: SeenEvent, effect: PaymentStatus, refund_id: int | None) -> None:
     """Says what the callback did, in the transaction that did it."""
-    statement = sa.update(webhook_events).where(*_at(event.provider, event.event_id)).values(effect=effect)
-    tx.execute(statement)
+    noted = {"effect": effect, "refund_id": refund_id}
+    tx.execute(sa.update(webhook_events).where(*_at(event.provider, event.event_id)).values(**noted))
 
 
 def _at(provider: str, event_id: str) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:

@@ -1,0 +1,1 @@
+"""Delivery: parcels and couriers, and where they are."""

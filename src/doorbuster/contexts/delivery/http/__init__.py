@@ -1,0 +1,1 @@
+"""How delivery is reached over HTTP: by people, and live."""

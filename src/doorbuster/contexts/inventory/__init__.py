@@ -1,0 +1,1 @@
+"""Inventory: what lies where, what is promised of it, and every movement that led there."""

@@ -1,0 +1,1 @@
+"""Support: conversations between customers and agents."""

@@ -1,0 +1,1 @@
+"""Support over HTTP and over WebSocket."""
