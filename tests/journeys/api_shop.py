@@ -25,7 +25,7 @@ import httpx
 
 from doorbuster.apps.shop import CONTEXTS, migrate_all, open_shop
 from doorbuster.edge.api import build_api
-from doorbuster.kernel.principal import ACCOUNT_ROLES, Principal, Role
+from doorbuster.kernel.principal import ACCOUNT_ROLES, ROLES, Principal, Role
 from doorbuster.lab.payment_simulator.signatures import sign
 from doorbuster.lab.payment_simulator.simulator_process import SimulatorProcess
 from doorbuster.platform.http.faces import roles_of
@@ -53,8 +53,10 @@ ROLE_OF: Mapping[str, Role] = {
     "merchant": "merchant",
     "rival": "merchant",
     "courier": "courier",
+    "rider": "courier",
     "support": "support",
     "admin": "admin",
+    "guest": "guest",
 }
 
 
@@ -111,13 +113,22 @@ class ApiShop:
             sent["Idempotency-Key"] = key
         if isinstance(body, bytes):
             return self.client.request(method, path, content=body, headers={"Content-Type": "application/json"} | sent)
-        return self.client.request(method, path, json=body, headers=sent)
+        request = self.client.build_request(method, path, json=body, headers=sent)
+        response = self.client.send(request, stream=True)
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            response.close()  # it has no end
+        else:
+            response.read()
+        return response
 
     def get(self, path: str, who: str | None = None) -> Any:
         return good(self.ask("GET", path, who), 200)
 
     def post(self, path: str, who: str | None, body: object, status: int = 201) -> Any:
         return good(self.ask("POST", path, who, body, key=self.key()), status)
+
+    def put(self, path: str, who: str | None, body: object) -> Any:
+        return good(self.ask("PUT", path, who, body), 200)
 
     def product(self, who: str = "merchant", amount: int = 1990) -> Any:
         code = f"SKU-{next(self._numbers)}"
@@ -433,7 +444,8 @@ async def _routes_of_the_app(settings: Settings) -> list[Route]:
     async with open_shop(settings) as shop:
         faces = [context.faces() for context in shop.contexts]
         raw = [route for face in faces for route in face.raw_routes]
-        api = build_api([route for face in faces for route in face.routes], raw, ready)
+        live = [route for face in faces for route in face.live_routes]
+        api = build_api([route for face in faces for route in face.routes], raw, ready, live)
         found = [
             Route(method, getattr(route, "path_format", route.path), roles_of(handler))
             for route in api.routes
@@ -442,5 +454,16 @@ async def _routes_of_the_app(settings: Settings) -> list[Route]:
             if method != "OPTIONS"
         ]
         return found + [
-            Route(route.method, route.path, ACCOUNT_ROLES if route.operation.get("security") else ()) for route in raw
+            Route(
+                route.method,
+                route.path,
+                _roles_of_operation(route.operation) if route.operation.get("security") else (),
+            )
+            for route in raw
         ]
+
+
+def _roles_of_operation(operation: Mapping[str, Any]) -> tuple[Role, ...]:
+    """What the description of a raw route says, as the documents of all others do; any account if it names none."""
+    named = operation.get("description", "").partition("Roles: ")[2]
+    return tuple(role for role in ROLES if role in named) or ACCOUNT_ROLES

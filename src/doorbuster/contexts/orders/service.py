@@ -289,10 +289,15 @@ class OrdersService:
         return await self._complete(order_id, "delivery", actor, cause)
 
     async def receive(self, principal: Principal, order_id: int) -> Order:
-        """The customer has the parcel (support may say so for them). Raises OrderNotFound, OrderNotCompletable."""
+        """The customer has the parcel (support may say so for them).
+
+        Raises OrderNotFound, Forbidden (its merchant), OrderNotCompletable.
+        """
         order = await self.order(principal, order_id)
         who = who_of(principal, order)
-        if who == "merchant" or order.fulfilment != "parcel":
+        if who == "merchant":
+            raise Forbidden("the customer says whether a parcel has arrived")
+        if order.fulfilment != "parcel":
             raise OrderNotCompletable(status=order.status)
         return await self._complete(order_id, who, actor_of(principal), "received")
 

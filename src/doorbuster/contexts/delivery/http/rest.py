@@ -13,7 +13,6 @@ from doorbuster.contexts.delivery.http import courier
 from doorbuster.contexts.delivery.http.views import (
     DeliveryView,
     ParcelView,
-    PlaceBody,
     ShipmentPage,
     ShipmentView,
     TaskPage,
@@ -32,6 +31,7 @@ from doorbuster.contexts.delivery.service import DeliveryService
 from doorbuster.contracts.delivery import ShipmentStatus, TaskStatus
 from doorbuster.kernel.ids import parse_id
 from doorbuster.platform.http.faces import AnyRequest, allow, idempotency_key_of, principal_of
+from doorbuster.platform.http.places import PlaceBody
 from doorbuster.platform.sql.paging import LIMIT_DEFAULT, checked_limit, decode_cursor, encode_cursor
 
 SELLERS = allow("merchant", "support", "admin")
