@@ -294,7 +294,7 @@ RULES: dict[str, Rule] = {
     "POST /v1/courier/tasks/{task_id}/deliver": of_couriers(things.a_carried_meal),
     "POST /v1/courier/tasks/{task_id}/give-up": of_couriers(things.an_assigned_meal),
     "GET /v1/orders/{order_id}/live": of_customers(things.a_placed_order, also=DESK),
-    "GET /v1/orders/{order_id}/live/socket": Rule(KNOWN, "", "", no=426, thing=things.a_placed_order, unknown=None),
+    "GET /v1/orders/{order_id}/live/socket": Rule(KNOWN, "", "", no=426, thing=things.a_placed_order, unknown=426),
     # notifications
     "GET /v1/me/notifications": Rule(KNOWN),
     "POST /v1/me/notifications/read": Rule(KNOWN, body=always(number=0)),
