@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 from msgspec.structs import replace
@@ -15,10 +15,10 @@ from doorbuster.platform.context import Platform
 from doorbuster.platform.redis import Redis
 from doorbuster.platform.settings.tree import InventorySettings, RedisSettings
 from doorbuster.platform.sql.database import Database
-from redis_server import RedisServer
+from redis_server import RedisServer, start_redis
 
 MERCHANT, OTHER = 77, 78
-OpenInventory = Callable[[str], Awaitable[InventoryContext]]
+OpenInventory = Callable[..., Awaitable[InventoryContext]]
 
 
 class Shop:
@@ -42,14 +42,15 @@ async def open_inventory(
 ) -> AsyncIterator[OpenInventory]:
     opened: list[InventoryContext] = []
 
-    async def open_one(strategy: str) -> InventoryContext:
-        if strategy.startswith("redis"):
+    async def open_one(strategy: str, redis_url: str = "") -> InventoryContext:
+        """With the Redis of the session, emptied, or with another one as it is."""
+        if strategy.startswith("redis") and not redis_url:
             redis = Redis(redis_server.url)
             await redis.command("FLUSHALL")
             await redis.close()
         settings = replace(
             platform.settings,
-            redis=RedisSettings(redis_server.url),
+            redis=RedisSettings(redis_url or redis_server.url),
             inventory=InventorySettings(strategy=strategy),  # type: ignore[arg-type]
         )
         context = build(Platform(settings, platform.clock, platform.ids, platform.wakeups), database, Shop())
@@ -59,3 +60,11 @@ async def open_inventory(
     yield open_one
     for context in opened:
         await context.close()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A server that a test may stop."""
+    server = start_redis(own=True)
+    yield server
+    server.stop()
