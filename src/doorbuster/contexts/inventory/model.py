@@ -186,11 +186,8 @@ class Stock:
             lines += self._from_one_sku(sku_id, units[sku_id], together)
         for line in lines:
             self._left[line.sku_id, line.warehouse_id] -= line.quantity
-        return lines
-
-    def give_back(self, lines: Iterable[HeldLine]) -> None:
-        for line in lines:
-            self._left[line.sku_id, line.warehouse_id] += line.quantity
+        # As they are read from the rows: whoever asks again gets the same answer.
+        return sorted(lines, key=lambda line: (line.sku_id, line.warehouse_id))
 
     def _available(self, sku_id: int) -> int:
         return sum(self._left[sku_id, shelf.warehouse_id] for shelf in self._of_sku.get(sku_id, ()))
