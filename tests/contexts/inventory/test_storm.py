@@ -8,13 +8,12 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
 
-import asyncpg
 import pytest
 import sqlalchemy as sa
 
 from conftest import OpenDatabase
+from contexts.deadlocks import deadlocks
 from contexts.inventory.conftest import MERCHANT, Shop
 from contexts.orders.gate import all_at_once
 from doorbuster.contexts.inventory import settling
@@ -48,31 +47,6 @@ async def two(
     elsewhere = replace(platform, ids=Snowflake(SystemClock(), worker=2), wakeups=Wakeups())
     other = await open_database("inventory", "doorbuster.contexts.inventory.migrations")
     return [(first, database), (build(elsewhere, other, Shop()), other)]
-
-
-async def deadlocks(url: str) -> int:
-    """What the server has counted so far."""
-    connection: Any = await asyncpg.connect(url)
-    try:
-        return await connection.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
-    finally:
-        await connection.close()
-
-
-async def all_connections_end(url: str) -> None:
-    """A backend tells what it has counted when it ends."""
-    connection: Any = await asyncpg.connect(url)
-    try:
-        for _ in range(1000):
-            if not await connection.fetchval(
-                "SELECT count(*) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND application_name LIKE 'doorbuster-%'"
-            ):
-                return
-            await asyncio.sleep(0.01)
-        raise AssertionError("connections stay open")
-    finally:
-        await connection.close()
 
 
 class Storm:
@@ -149,7 +123,7 @@ async def test_whatever_happens_at_once_the_books_hold_and_nobody_waits_in_a_cir
     clock: ManualClock,
     seed: int,
 ) -> None:
-    before = await deadlocks(database_settings.url) if database_settings.url else 0
+    before = await deadlocks(database_settings.url)
     service = two[0][0].service
     await service.receive_many(MERCHANT, "first", [SkuUnits(sku_id, 40) for sku_id in SKUS])
     second = await service.open_warehouse(SELLER, "north", Opening("north", "North", 1))
@@ -165,8 +139,6 @@ async def test_whatever_happens_at_once_the_books_hold_and_nobody_waits_in_a_cir
     assert [check for check in await service.audit() if check.verdict != "holds"] == []
     rows = await database.read(lambda tx: tx.execute(sa.select(holds.c.status)).scalars().all())
     assert len(Counter(rows)) > 1, "a storm in which everything ends alike proves little"
-    if database_settings.url:
-        for _, mine in two:
-            await mine.close()
-        await all_connections_end(database_settings.url)
-        assert await deadlocks(database_settings.url) == before
+    for _, mine in two:
+        await mine.close()
+    assert await deadlocks(database_settings.url, after_all=True) == before
