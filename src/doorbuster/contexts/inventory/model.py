@@ -23,6 +23,8 @@ from doorbuster.kernel.errors import ShopError
 
 UNITS_MAX = 1_000_000_000
 """Of one movement."""
+WAREHOUSES_MAX = 100
+"""Of one merchant: a hold locks the shelves of a SKU in all of them."""
 DEFAULT_CODE, DEFAULT_NAME = "main", "Main warehouse"
 CauseKind = Literal["order", "sale", "receipt", "write_off", "transfer"]
 EndedBy = Literal["", "expired", "released", "cancelled", "lost", "missing"]
