@@ -39,9 +39,7 @@ def _warehouse(row: Any) -> Warehouse:
 
 def insert_warehouse(tx: Tx, warehouse: Warehouse) -> Warehouse:
     """Raises WarehouseCodeTaken, TooManyWarehouses."""
-    if (
-        tx.dialect == "postgres"
-    ):  # one at a time per merchant, so that the count holds; SQLite's transaction is the lock
+    if tx.dialect == "postgres":  # one at a time per merchant, so that the count holds
         tx.rows("SELECT pg_advisory_xact_lock($1)", warehouse.merchant_id)
     values = {name: getattr(warehouse, name) for name in warehouse.__struct_fields__}
     if not tx.insert_if_absent(warehouses, values):
