@@ -89,6 +89,13 @@ class CheckoutNotFound(NotFound):
     title = "There is no such checkout"
 
 
+class CheckoutFailed(Conflict):
+    """The cart is open again. `reason` says why; out of stock has an answer of its own."""
+
+    slug = "checkout-failed"
+    title = "This order could not be placed; nothing is owed"
+
+
 class CouponTaken(Conflict):
     slug = "coupon-taken"
     title = "This merchant has a coupon with this code already"
