@@ -17,22 +17,29 @@ class RedisServer:
     def __init__(self, url: str, process: subprocess.Popen[bytes] | None = None) -> None:
         self.url, self._process = url, process
 
+    @property
+    def pid(self) -> int:
+        """Of one of our own."""
+        assert self._process is not None, "this server is somebody else's"
+        return self._process.pid
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
 
-def start_redis() -> RedisServer:
-    """Raises FileNotFoundError, TimeoutError."""
-    if given := os.environ.get(GIVEN):
+def start_redis(*, own: bool = False, port: int | None = None) -> RedisServer:
+    """An empty one. `own`: one that a test may kill, whatever is given; on `port` if that was its port before.
+
+    Raises FileNotFoundError, TimeoutError.
+    """
+    if not own and (given := os.environ.get(GIVEN)):
         return RedisServer(given)
     binary = shutil.which("redis-server")
     if binary is None:
         raise FileNotFoundError("redis-server is not installed; the tests need one")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = port or _free_port()
     words = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     give_up_s = time.monotonic() + PATIENCE_S
@@ -44,3 +51,9 @@ def start_redis() -> RedisServer:
             time.sleep(0.02)
     process.kill()
     raise TimeoutError("redis-server does not start")
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]

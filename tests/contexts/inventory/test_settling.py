@@ -14,6 +14,7 @@ from doorbuster.contracts.orders import GoodsReturned, OrderCancelled, OrderPaid
 from doorbuster.kernel.clock import ManualClock
 from doorbuster.kernel.money import Money
 from doorbuster.platform.sql.database import Database
+from doorbuster.platform.sql.errors import RowRejected
 
 NOW = 1_790_000_000_000
 LINES = (PaidLine(1, 2),)
@@ -124,6 +125,23 @@ async def test_goods_cannot_come_back_before_they_were_sold(inventory: Inventory
 async def test_the_ledger_is_only_appended_to(
     inventory: InventoryContext, database: Database, statement: sa.Executable
 ) -> None:
-    with pytest.raises(Exception, match=r"refused|append"):
+    with pytest.raises(RowRejected):
         await database.write(lambda tx: tx.execute(statement))
     assert await balance(inventory, database) == {"received": 5, "on_hand": 5}
+
+
+async def test_the_database_itself_refuses_what_no_strategy_may_write(
+    inventory: InventoryContext, database: Database
+) -> None:
+    before = await database.read(lambda tx: tx.execute(sa.select(stock)).all())
+    for values in (
+        {"held": 6},
+        {"held": -1},
+        {"on_hand": -1, "received": 0, "sold": 1},
+        {"allotted": 4, "held": 2},
+        {"on_hand": 6},
+        {"sold": -1, "on_hand": 6},
+    ):
+        with pytest.raises(RowRejected):
+            await database.write(lambda tx, values=values: tx.execute(sa.update(stock).values(values)))
+    assert await database.read(lambda tx: tx.execute(sa.select(stock)).all()) == before

@@ -101,7 +101,7 @@ class InventoryService:
     # --- the merchant's own -----------------------------------------------------------------------------------------
 
     async def open_warehouse(self, principal: Principal, key: str, opening: Opening) -> Warehouse:
-        """Raises WarehouseCodeTaken, IdempotencyKeyReused."""
+        """Raises WarehouseCodeTaken, TooManyWarehouses, IdempotencyKeyReused."""
         now_ms, merchant_id = self._platform.clock.now_ms(), principal.account_id
 
         def open_one(tx: Tx) -> Warehouse:

@@ -7,7 +7,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from doorbuster.contexts.inventory.model import DEFAULT_CODE, DEFAULT_NAME, Balance, Entry, Movement, Stock, Warehouse
+from doorbuster.contexts.inventory.model import (
+    DEFAULT_CODE,
+    DEFAULT_NAME,
+    WAREHOUSES_MAX,
+    Balance,
+    Entry,
+    Movement,
+    Stock,
+    Warehouse,
+)
 from doorbuster.contexts.inventory.posting import post, shelves
 from doorbuster.contexts.inventory.tables import (
     allotment_lines,
@@ -19,7 +28,7 @@ from doorbuster.contexts.inventory.tables import (
     warehouses,
 )
 from doorbuster.contracts.audit import AllotmentFact, HoldFact
-from doorbuster.contracts.inventory import StockInvalid, WarehouseCodeTaken, WarehouseNotFound
+from doorbuster.contracts.inventory import StockInvalid, TooManyWarehouses, WarehouseCodeTaken, WarehouseNotFound
 from doorbuster.contracts.orders import PaidLine
 from doorbuster.platform.sql.database import Tx
 
@@ -29,10 +38,15 @@ def _warehouse(row: Any) -> Warehouse:
 
 
 def insert_warehouse(tx: Tx, warehouse: Warehouse) -> Warehouse:
-    """Raises WarehouseCodeTaken."""
+    """Raises WarehouseCodeTaken, TooManyWarehouses."""
+    if tx.dialect == "postgres":  # one at a time per merchant, so that the count holds
+        tx.rows("SELECT pg_advisory_xact_lock($1)", warehouse.merchant_id)
     values = {name: getattr(warehouse, name) for name in warehouse.__struct_fields__}
     if not tx.insert_if_absent(warehouses, values):
         raise WarehouseCodeTaken
+    mine = sa.select(sa.func.count()).where(warehouses.c.merchant_id == warehouse.merchant_id)
+    if tx.execute(mine.select_from(warehouses)).scalar_one() > WAREHOUSES_MAX:
+        raise TooManyWarehouses(at_most=WAREHOUSES_MAX)
     return warehouse
 
 

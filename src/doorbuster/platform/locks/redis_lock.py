@@ -7,9 +7,10 @@ import random
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from doorbuster.kernel.errors import Overloaded, Unavailable
-from doorbuster.platform.redis import Redis
+from doorbuster.platform.redis import Redis, Script
 
 TTL_MS = 5_000
 WAIT_S = 5.0
@@ -17,6 +18,8 @@ PAUSE_S = 0.002
 PAUSE_MAX_S = 0.05
 QUEUE_MAX = 1_000
 """How many of this process may queue for one lock."""
+AFTER_FAILURE_S = 1.0
+"""How long Redis is left alone after it has failed: a queue must not wait for one time-out after another."""
 
 _TAKE = """
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return redis.call('INCR', KEYS[2]) end
@@ -42,18 +45,28 @@ class RedisLocks:
         self._take, self._release = redis.script(_TAKE), redis.script(_RELEASE)
         self._raise = redis.script(_RAISE)
         self._queues: dict[str, _Queue] = {}
+        self._alone_until_s = 0.0
 
     async def take(self, name: str, owner: str) -> int:
         """The fencing token; 0: somebody else has it. Raises Unavailable."""
-        return int(await self._take([self._lock(name), self._fence(name)], owner, self._ttl_ms))
+        return int(await self._ask(self._take, [self._lock(name), self._fence(name)], owner, self._ttl_ms))
 
     async def release(self, name: str, owner: str) -> bool:
         """False: it was not the owner's any more. Raises Unavailable."""
-        return bool(await self._release([self._lock(name)], owner))
+        return bool(await self._ask(self._release, [self._lock(name)], owner))
 
     async def raise_fence(self, name: str, least: int) -> None:
         """Tokens go on above `least`: Redis had forgotten those that the store has seen. Raises Unavailable."""
-        await self._raise([self._fence(name)], least)
+        await self._ask(self._raise, [self._fence(name)], least)
+
+    async def _ask(self, script: Script, keys: list[str], *arguments: object) -> Any:
+        if asyncio.get_running_loop().time() < self._alone_until_s:
+            raise Unavailable("Redis has just failed")
+        try:
+            return await script(keys, *arguments)
+        except Unavailable:
+            self._alone_until_s = asyncio.get_running_loop().time() + AFTER_FAILURE_S
+            raise
 
     @asynccontextmanager
     async def holding(self, names: Sequence[str]) -> AsyncGenerator[dict[str, int]]:
@@ -99,7 +112,8 @@ class RedisLocks:
             return  # its time limit releases it
 
     def _lock(self, name: str) -> str:
-        return f"{self._prefix}lock:{name}"
+        return f"{self._prefix}lock:{{{name}}}"
 
     def _fence(self, name: str) -> str:
-        return f"{self._prefix}fence:{name}"
+        """On the same slot of a cluster as the lock: a script uses both."""
+        return f"{self._prefix}fence:{{{name}}}"
