@@ -100,18 +100,22 @@ class SecondAct:
         tea, mug, nuts, notebook, bag = stage.goods
         agent = asyncio.create_task(self._agent(stage))
         couriers = asyncio.create_task(self._couriers(stage))
-        ride, chat, _, _ = await asyncio.gather(
-            self._guarded("takeout", takeout(stage, tom, couriers, nuts, self._teller("takeout"))),
-            self._guarded("support", support(stage, jan, agent, self._teller("support"))),
-            self._guarded("parcel", parcel(stage, mei, tea, mug, self._teller("parcel"))),
-            self._guarded("returns", returns(stage, jan, notebook, bag, self._teller("returns"))),
-        )
-        await asyncio.gather(agent, couriers, return_exceptions=True)  # whoever waited for them has told what failed
+        try:
+            ride, chat, _, _ = await asyncio.gather(
+                self._guarded("takeout", takeout(stage, tom, couriers, nuts, self._teller("takeout"))),
+                self._guarded("support", support(stage, jan, agent, self._teller("support"))),
+                self._guarded("parcel", parcel(stage, mei, tea, mug, self._teller("parcel"))),
+                self._guarded("returns", returns(stage, jan, notebook, bag, self._teller("returns"))),
+            )
+        finally:
+            agent.cancel()
+            couriers.cancel()
+            await asyncio.gather(agent, couriers, return_exceptions=True)  # who waited for them has told what failed
         self._ride, self._chat = ride or Ride(), chat or Chat()
         told = await stage.notices.wait()
         self._teller("post")(
-            f"{told.in_app} notifications in the app, {told.email} e-mails over SMTP, {told.webhook} signed webhooks "
-            f"to the merchant, whose server refused the first one once"
+            f"{told.in_app} notifications in the app, {told.email} e-mails over SMTP, {told.webhook} signed webhooks; "
+            f"the merchant's server refused the very first one, and got it again"
         )
 
     async def judge(self, simulator_url: str) -> Life:

@@ -94,7 +94,7 @@ async def _offered(stage: Stage, couriers: Sequence[Person], order_id: str, tell
     asked, offer = await _asked(couriers, order_id)
     stage.notices.expect(asked, "offer-made", order_id)
     other = next(each for each in couriers if each is not asked)
-    if await _offer_of(other) is not None:
+    if await _offer_of(other) is not None and await _offer_of(asked) is not None:
         raise ShopFailed(f"{other.name} is asked too, although an offer is exclusive")
     tell(f"{asked.name} alone is asked, {offer['distance_m']} m away, and lets the offer expire")
     taker, second = await _asked([other], order_id)

@@ -13,6 +13,7 @@ from doorbuster.lab.demo.life import Life
 from doorbuster.lab.stampede import Verification
 
 WIDTH = 49
+"""Of the longest name of a check that is shown in a column."""
 
 
 class Verdict(Struct, frozen=True):
