@@ -45,6 +45,8 @@ class ClaimFact(Struct, frozen=True):
 
 
 class OrderFact(Struct, frozen=True):
+    """`lines`: units per line, less those that were returned to stock."""
+
     order_id: int
     customer_id: int
     status: str

@@ -28,7 +28,7 @@ def demo(
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """A flash sale from opening to audit: embedded stores, real HTTP, a payment provider that misbehaves."""
+    """A flash sale and every order's whole life, from opening to audit: embedded stores, real HTTP and SMTP."""
     from doorbuster.lab.demo.run import DemoPlan, run_demo
 
     folder = Path(data) if data else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from doorbuster.contexts.orders import books, placing, store
+from doorbuster.contexts.orders import asking_back, books, placing, store
 from doorbuster.contexts.orders.access import actor_of, is_customer, sells, who_of
 from doorbuster.contexts.orders.cancelling import cancel_paid, cancelled
 from doorbuster.contexts.orders.completion import complete_rows
@@ -348,7 +348,9 @@ class OrdersService:
     async def order_facts(self, after: int = 0) -> AsyncIterator[Sequence[OrderFact]]:
         """See contracts.audit.AuditsOrders."""
         while True:
-            page = await self._database.read(lambda tx, after=after: store.page_of_facts(tx, after, FACTS_PAGE))
+            page = await self._database.read(
+                lambda tx, after=after: asking_back.less_returned(tx, store.page_of_facts(tx, after, FACTS_PAGE))
+            )
             if page:
                 yield page
                 after = page[-1].order_id
@@ -357,4 +359,4 @@ class OrdersService:
 
     async def order_facts_of(self, order_ids: Sequence[int]) -> Sequence[OrderFact]:
         """See contracts.audit.AuditsOrders."""
-        return await self._database.read(lambda tx: store.facts_of(tx, order_ids))
+        return await self._database.read(lambda tx: asking_back.less_returned(tx, store.facts_of(tx, order_ids)))
