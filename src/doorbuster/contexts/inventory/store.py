@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -113,15 +113,30 @@ def due_holds(tx: Tx, now_ms: int, limit: int) -> list[int]:
     return list(tx.execute(statement).scalars())
 
 
-def extend(tx: Tx, order_ids: Sequence[int], until_ms: int) -> set[int]:
-    """Those that are held, and last at least so long now. Locked in ascending order."""
-    at = sa.and_(holds.c.order_id.in_(sorted(set(order_ids))), holds.c.status == "held")
-    locked = tx.execute(sa.select(holds.c.order_id).where(at).order_by(holds.c.order_id).with_for_update())
-    held = set(locked.scalars())
-    if held:
-        shorter = sa.and_(holds.c.order_id.in_(held), holds.c.until_ms < until_ms)
-        tx.execute(sa.update(holds).where(shorter).values(until_ms=until_ms))
-    return held
+_EXTEND_SQLITE = (
+    "UPDATE holds SET until_ms = max(until_ms, ?) WHERE order_id = ? AND status = 'held' RETURNING order_id"
+)
+# Locked first, then changed: a single statement would miss a row that somebody else changed while it waited.
+_LOCK_HELD_POSTGRES = (
+    "SELECT h.order_id, h.until_ms FROM unnest($1::bigint[]) AS w(order_id) CROSS JOIN LATERAL "
+    "(SELECT order_id, until_ms FROM holds WHERE order_id = w.order_id AND status = 'held' LIMIT 1 FOR UPDATE) AS h"
+)
+_EXTEND_POSTGRES = (
+    "UPDATE holds h SET until_ms = n.until_ms FROM unnest($1::bigint[], $2::bigint[]) AS n(order_id, until_ms) "
+    "CROSS JOIN LATERAL (SELECT k.ctid FROM holds k WHERE k.order_id = n.order_id LIMIT 1) AS l WHERE h.ctid = l.ctid"
+)
+
+
+def extend(tx: Tx, until_ms: Mapping[int, int]) -> set[int]:
+    """Those of these orders that are held, and last at least so long now. Locked in ascending order."""
+    wanted = sorted(until_ms.items())
+    if tx.dialect == "sqlite":
+        return {row[0] for order_id, until in wanted for row in tx.rows(_EXTEND_SQLITE, until, order_id)}
+    held = {row[0]: row[1] for row in tx.rows(_LOCK_HELD_POSTGRES, [order_id for order_id, _ in wanted])}
+    longer = [(order_id, until) for order_id, until in wanted if order_id in held and held[order_id] < until]
+    if longer:
+        tx.rows(_EXTEND_POSTGRES, *map(list, zip(*longer, strict=True)))
+    return set(held)
 
 
 def available(tx: Tx, sku_ids: Sequence[int]) -> dict[int, int]:

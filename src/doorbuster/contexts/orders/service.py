@@ -45,6 +45,7 @@ from doorbuster.kernel.principal import Principal
 from doorbuster.platform.bus.outbox import emit
 from doorbuster.platform.context import Platform
 from doorbuster.platform.sql.database import Database, Tx
+from doorbuster.platform.sql.group_commit import GroupCommit
 from doorbuster.platform.sql.idempotency import once
 from doorbuster.platform.sql.paging import Page
 
@@ -71,9 +72,11 @@ class OrdersService:
         self._payments = payments
         self._inventory = inventory
         self._drafts = Drafts(platform, database)
+        self._looking: GroupCommit[int, Order | None] = GroupCommit(self._look_up, max_batch=ID_LIST_MAX)
 
     async def close(self) -> None:
         await self._drafts.close()
+        await self._looking.close()
 
     # --- placing ------------------------------------------------------------------------------------------------
 
@@ -103,9 +106,12 @@ class OrdersService:
         return order or await self._write_now(order_id)
 
     async def _find_row(self, order_id: int) -> Order:
-        """The same without history, for those who do not show it."""
-        found = await self.find_many([order_id])
-        return found[0] if found else await self._write_now(order_id)
+        """The same without history, for those who do not show it. Who asks at the same time shares a snapshot."""
+        return await self._looking.submit(order_id) or await self._write_now(order_id)
+
+    async def _look_up(self, order_ids: Sequence[int]) -> Sequence[Order | None]:
+        found = {order.id: order for order in await self.find_many(order_ids)}
+        return [found.get(order_id) for order_id in order_ids]
 
     async def _write_now(self, order_id: int) -> Order:
         claims = await self._flash_sale.claims([order_id])
