@@ -23,7 +23,7 @@ from doorbuster.contexts.notifications.model import Preferences
 from doorbuster.contexts.notifications.service import streamed
 from doorbuster.contexts.notifications.tables import messages, notices, streams
 from doorbuster.contracts.accounts import AccountRegistered
-from doorbuster.contracts.delivery import CourierAssigned, OfferMade, OrderDelivered, ParcelSent
+from doorbuster.contracts.delivery import CourierAssigned, CourierCalledOff, OfferMade, OrderDelivered, ParcelSent
 from doorbuster.contracts.orders import OrderCompleted, OrderPartlyRefunded, OrderPlaced, OrderRefunded, OrderShipped
 from doorbuster.contracts.support import MessageSent
 from doorbuster.kernel.money import Money
@@ -63,6 +63,7 @@ async def test_every_event_has_its_people(shop: NotifyingShop):
         ],
         "delivery": [
             CourierAssigned(order.id, 101, 401),
+            CourierCalledOff(order.id, 402),
             OfferMade(1, order.id, 401, shop.clock.now_ms() + 30_000, Place(31.2, 121.5)),
             ParcelSent(order.id, 101, "SF Express", "SF123"),
             OrderDelivered(order.id, 101, 401),
@@ -88,6 +89,7 @@ async def test_every_event_has_its_people(shop: NotifyingShop):
         (101, "order-completed"),
         (101, "courier-assigned"),
         (401, "offer-made"),
+        (402, "courier-called-off"),
         (101, "parcel-sent"),
         (101, "order-delivered"),
         (101, "support-message"),

@@ -212,7 +212,7 @@ async def test_whatever_happens_captures_are_captured_rows_and_the_statement(wil
     during = {check.verdict for check in await shop.service.audit()}
     assert "broken" not in during
     await shop.desk.misbehave()
-    await until(lambda: quiet(shop), within_s=20)
+    await until(lambda: quiet(shop), within_s=20 + ORDERS / 10)
 
     rows, lines = await shop.rows(payments), await shop.statement()
     paid = {row.id: row for row in rows if row.captured_amount}
