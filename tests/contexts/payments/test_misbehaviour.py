@@ -6,6 +6,7 @@ The long run, 1,000 shoppers, is a part of `make proof`; other seeds: `PAYMENTS_
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import time
@@ -173,7 +174,9 @@ class Shopper:
     async def _refund(self, payment: Payment) -> None:
         """If it was paid: the whole, asked for twice and for two causes; or in parts, of which one is too much."""
         for _ in range(ASKS_MAX):
-            status = await self.shop.status(payment)
+            status = ""
+            with contextlib.suppress(Unavailable):  # no connection was free in time: asked again
+                status = await self.shop.status(payment)
             if status in PAID:
                 await self._ask_back(payment)
                 return
