@@ -29,7 +29,7 @@ from doorbuster.contracts.audit import Check
 from doorbuster.contracts.orders import RefundRequested
 from doorbuster.contracts.payments import Payment, PaymentRefunded
 from doorbuster.kernel.clock import ManualClock
-from doorbuster.kernel.errors import ShopError
+from doorbuster.kernel.errors import ShopError, Unavailable
 from doorbuster.kernel.events import Envelope
 from doorbuster.kernel.money import Money
 from doorbuster.lab.payment_simulator.options import STRIPE_KEY_DEFAULT
