@@ -165,9 +165,10 @@ class Shopper:
 
     async def _close(self) -> None:
         for _ in range(ASKS_MAX):
-            answers = await self.shop.service.close_open([self.order_id])
-            if answers[self.order_id] != "unknown":
-                return
+            with contextlib.suppress(Unavailable):
+                answers = await self.shop.service.close_open([self.order_id])
+                if answers[self.order_id] != "unknown":
+                    return
             await asyncio.sleep(0.02)
         raise AssertionError("the provider never answered")
 
