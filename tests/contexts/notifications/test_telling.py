@@ -140,7 +140,11 @@ async def test_a_guest_is_written_to_where_the_order_says(shop: NotifyingShop):
     assert [pushed.number for pushed in (await shop.service.stream(GUEST, None, 10)).page.items] == [1]
 
 
-@pytest.mark.parametrize("address", ["", "a@b\r\nBcc: x@y.z", "a b@c.d", "@x.y", "a@b@c", "x" * 300 + "@y.z"])
+NO_ADDRESSES = ["", "a@b\r\nBcc: x@y.z", "a b@c.d", "@x.y", "a@b@c", "x" * 300 + "@y.z", "x" * 65 + "@y.z"]
+NO_ADDRESSES += ["a..b@x.org", ".a@x.org", "a.@x.org", "a@x..org", "a@.x", "a@-x.org", "a@x.org.", "a@x.org\n"]
+
+
+@pytest.mark.parametrize("address", NO_ADDRESSES)
 async def test_what_is_no_address_is_not_written_to(shop: NotifyingShop, address: str):
     await shop.paid(shop.order(customer=GUEST, email=address))
     assert not await shop.by("email")

@@ -103,8 +103,8 @@ class Entry(Struct, frozen=True):
 
 
 class CityReport(Struct, frozen=True):
-    """Delivery times in seconds from order to door: their mean, and percentiles. `gini` of deliveries per courier's hour
-    online, 0 is even."""
+    """Delivery times from order to door in seconds: their mean, and percentiles. `gini` of deliveries per courier's
+    hour online, 0 is even."""
 
     seed: int
     policy: str
