@@ -51,7 +51,7 @@ class TrackingBody(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PriorityBody(Struct, frozen=True, forbid_unknown_fields=True):
-    """Each step of `priority` counts like two minutes of a courier's time; `urgent` like ten."""
+    """Each step of `priority` counts like two minutes of a courier's time; `urgent` like twelve."""
 
     priority: Annotated[int, Meta(ge=-PRIORITY_MAX, le=PRIORITY_MAX)] = 0
     urgent: bool = False
