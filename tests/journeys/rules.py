@@ -283,6 +283,9 @@ RULES: dict[str, Rule] = {
         owners=TWO_MERCHANTS,
         once=True,
     ),
+    "PUT /v1/orders/{order_id}/delivery/priority": Rule(
+        DESK, thing=things.a_meal, owners=TWO_MERCHANTS, body=always(priority=1)
+    ),
     # couriers
     "PUT /v1/courier/presence": Rule("courier rider", body=always(online=True)),
     "POST /v1/courier/positions": Rule("courier rider", body=always(positions=[things.SHOP_PLACE])),

@@ -18,7 +18,7 @@ NAME = "delivery"
 PAGE = 500
 PAGES_MAX = 20
 PACE_S = 0.05
-"""However often events wake it."""
+"""However often events wake it. After a round that took longer it rests as long: half of the time is others'."""
 OUTAGE_PAUSE_S = 2.0
 
 log = structlog.get_logger(NAME)
@@ -32,17 +32,18 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Rounds until cancelled."""
-        woken = self._platform.wakeups.subscribe(NAME)
+        woken, loop = self._platform.wakeups.subscribe(NAME), asyncio.get_running_loop()
         try:
             while True:
                 woken.clear()
+                begun_s = loop.time()
                 pause_s = self._settings.round_s
                 try:
                     await self.round()
                 except Busy as outage:
                     log.warning("dispatcher waits", error=repr(outage))
                     pause_s = OUTAGE_PAUSE_S
-                await asyncio.sleep(PACE_S)
+                await asyncio.sleep(max(PACE_S, loop.time() - begun_s))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause_s):
                         await woken.wait()

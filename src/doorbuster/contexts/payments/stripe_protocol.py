@@ -45,6 +45,8 @@ API_VERSION = "2024-06-20"
 KEY_LIFE_MS = 23 * 3600 * 1000
 """The provider forgets idempotency keys after a day: a request that old is not sent again, it could act twice."""
 PAGE_MAX = 100
+REFUND_PAGES_MAX = 50
+"""Of one payment; of one with more it is never said that a refund was not made."""
 
 _PAYMENT, _ORDER, _REFUND = "metadata[payment_id]", "metadata[order_id]", "metadata[refund_id]"
 _EXPANDED = "expand[]=latest_charge"
@@ -162,9 +164,17 @@ class PaymentIntentsProvider:
         return Opened(_intent(intent), f"{self._checkout_url}/{intent.id}", decline)
 
     async def _refunds_of(self, payment: PaymentRecord) -> list[Refund]:
-        """The newest hundred."""
-        query = urlencode([("payment_intent", payment.reference or ""), ("limit", str(PAGE_MAX))])
-        return (await self._get(f"/v1/refunds?{query}", _REFUND_LIST)).data
+        """All of them, newest first. Raises Unavailable when they are too many to be sure."""
+        found: list[Refund] = []
+        query = [("payment_intent", payment.reference or ""), ("limit", str(PAGE_MAX))]
+        behind: list[tuple[str, str]] = []
+        for _ in range(REFUND_PAGES_MAX):
+            page = await self._get(f"/v1/refunds?{urlencode([*query, *behind])}", _REFUND_LIST)
+            found += page.data
+            if not page.has_more or not page.data:
+                return found
+            behind = [("starting_after", page.data[-1].id)]
+        raise Unavailable(f"the payment has more than {REFUND_PAGES_MAX * PAGE_MAX} refunds")
 
     async def _get(self, target: str, decoder: msgspec.json.Decoder[T]) -> T:
         """Raises Unavailable, IntentUnknown."""

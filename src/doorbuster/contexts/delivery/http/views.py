@@ -38,6 +38,18 @@ class TaskView(Struct, frozen=True):
         )
 
 
+class PriorityView(Struct, frozen=True):
+    """How a delivery weighs against others; for those who set it."""
+
+    order_id: IdText
+    priority: int
+    urgent: bool
+
+    @classmethod
+    def of(cls, task: Task) -> PriorityView:
+        return cls(str(task.id), task.priority, task.urgent)
+
+
 class TaskPage(Struct, frozen=True):
     items: list[TaskView]
     next_cursor: str | None
