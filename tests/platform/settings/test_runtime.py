@@ -14,8 +14,7 @@ from doorbuster.platform.settings.declared import Declared, all_declared, declar
 from doorbuster.platform.settings.rollout import BUCKETS, bucket_of, buckets_within
 from doorbuster.platform.settings.runtime import Runtime
 from doorbuster.platform.settings.tree import WrongSetting
-
-from .groups import Door, Limits, groups, rolled_out, stored
+from settings_groups import Door, Limits, groups, rolled_out, stored
 
 KEYS = range(20_000)
 
