@@ -11,12 +11,12 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from litestar.types import ControllerRouterHandler
 from msgspec import Meta, Struct
 
-from doorbuster.contexts.configuration.model import REASON_MAX, Group, Overview, Wish
+from doorbuster.contexts.configuration.model import REASON_MAX, Wish
 from doorbuster.contexts.configuration.service import TOPIC, ConfigurationService
-from doorbuster.kernel.clock import rfc3339
-from doorbuster.platform.http.faces import AnyRequest, TimeText, allow, principal_of
+from doorbuster.contexts.configuration.views import ChangePage, ChangeView, OneSettingView, SettingsView
+from doorbuster.platform.http.faces import AnyRequest, allow, principal_of
 from doorbuster.platform.http.live import MEDIA_TYPE, EventStream, event_stream, last_event_id
-from doorbuster.platform.settings.config_store import BATCH_MAX, Change
+from doorbuster.platform.settings.config_store import BATCH_MAX
 from doorbuster.platform.settings.rollout import LABELS_MAX, Entry, Percent, Rollout
 from doorbuster.platform.settings.tree import Label
 from doorbuster.platform.sql.paging import LIMIT_DEFAULT, checked_limit, decode_cursor, encode_cursor
@@ -26,7 +26,6 @@ Version = Annotated[int, Meta(ge=0, le=2**53)]
 Reason = Annotated[str, Meta(min_length=1, max_length=REASON_MAX, pattern=r"^[^\x00-\x1f\x7f\ud800-\udfff]*\Z")]
 FieldsBody = Annotated[dict[str, Any], Meta(max_length=FIELDS_MAX)]
 Key = Annotated[str, Meta(min_length=1, max_length=100)]
-BY_COMMAND_LINE = "operator"
 
 
 class RolloutBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,95 +67,6 @@ class RollbackBody(Struct, frozen=True, forbid_unknown_fields=True):
     to: Version | None = None
 
 
-class EntryView(Struct, frozen=True):
-    """`value`: the fields somebody has set; `rollout`: those that a part of the callers get."""
-
-    value: dict[str, Any]
-    rollout: Rollout | None
-
-    @classmethod
-    def of(cls, entry: Entry | None) -> EntryView | None:
-        return None if entry is None else cls(entry.value, entry.rollout)
-
-
-class SettingView(Struct, frozen=True):
-    """`in_force` is what the server that answers has; `problem` says why that is not what is stored."""
-
-    key: str
-    stored: EntryView | None
-    in_force: dict[str, Any] | None
-    default: dict[str, Any] | None
-    problem: str | None
-
-    @classmethod
-    def of(cls, group: Group) -> SettingView:
-        default = None if group.declared is None else _fields(group.declared.default)
-        in_force = None if group.in_force is None else _fields(group.in_force)
-        return cls(group.name, EntryView.of(group.entry), in_force, default, group.problem or None)
-
-
-class SettingsView(Struct, frozen=True):
-    version: int
-    version_in_force: int
-    items: list[SettingView]
-
-    @classmethod
-    def of(cls, overview: Overview) -> SettingsView:
-        items = [SettingView.of(group) for group in overview.groups]
-        return cls(overview.version, overview.version_in_force, items)
-
-
-class OneSettingView(Struct, frozen=True):
-    """With the JSON schema of its fields."""
-
-    version: int
-    setting: SettingView
-    json_schema: dict[str, Any] | None
-
-
-class DifferenceView(Struct, frozen=True):
-    key: str
-    before: Any
-    after: Any
-
-
-class ChangeView(Struct, frozen=True):
-    """`by` is an account, or "operator" for the command line."""
-
-    version: int
-    by: str
-    at: TimeText
-    reason: str
-    differences: list[DifferenceView]
-
-    @classmethod
-    def of(cls, change: Change) -> ChangeView:
-        differences = [
-            DifferenceView(each.name, _shown(each.before), _shown(each.after)) for each in change.differences
-        ]
-        by = str(change.by) if change.by else BY_COMMAND_LINE
-        return cls(change.version, by, rfc3339(change.at_ms), change.reason, differences)
-
-
-class ChangePage(Struct, frozen=True):
-    items: list[ChangeView]
-    next_cursor: str | None
-
-
-def _fields(value: Struct) -> dict[str, Any]:
-    return msgspec.to_builtins(value)
-
-
-def _shown(stored: bytes | None) -> Any:
-    """What is stored, also what no version wrote that we know."""
-    if stored is None:
-        return None
-    try:
-        return msgspec.json.decode(stored)
-    except msgspec.DecodeError:
-        return stored.decode("utf-8", "replace")
-
-
 def routes(service: ConfigurationService) -> list[ControllerRouterHandler]:
     return [*_showing(service), *_changing(service), *_history(service)]
 
@@ -173,9 +83,7 @@ def _showing(service: ConfigurationService) -> list[ControllerRouterHandler]:
         summary="One group of runtime settings, with its schema",
     )
     async def get_setting(request: AnyRequest, key: FromPath[str]) -> OneSettingView:
-        version, group = await service.group(principal_of(request), key)
-        schema = None if group.declared is None else msgspec.json.schema(group.declared.type)
-        return OneSettingView(version, SettingView.of(group), schema)
+        return OneSettingView.of(*await service.group(principal_of(request), key))
 
     return [list_settings, get_setting]
 
