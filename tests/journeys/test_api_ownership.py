@@ -110,9 +110,20 @@ def the_total(shop: ApiShop, order_id: str, _who: str) -> object:
     return {"amount": found.get("total", {"amount": 1, "currency": YUAN})}
 
 
+def a_change(shop: ApiShop, _id: str, who: str) -> object:
+    version = shop.get("/v1/config", "admin")["version"]
+    return {"version": version, "reason": f"{who} wants it", "changes": [{"key": "logs", "value": {"level": "info"}}]}
+
+
+def the_way_back(shop: ApiShop, _id: str, who: str) -> object:
+    version = shop.get("/v1/config", "admin")["version"]
+    return {"version": version, "reason": f"{who} wants it", "to": 0}
+
+
 # --- rules ------------------------------------------------------------------------------------------------------
 
 ALL = "200 200 200 200 200 200 200 200"
+ADMIN_ONLY = "401 403 403 403 403 403 403 200"
 ANYBODY_LOGGED_IN = "401 200 200 200 200 200 200 200"
 
 #                                                        nobody owner other merchant rival courier support admin
@@ -174,8 +185,18 @@ RULES: dict[str, Rule] = {
         lambda _shop, who: {"owner": "simulator", "other": "nobody"}[who],
         body=one_unit,
     ),
+    "GET /v1/config": Rule(ADMIN_ONLY),
+    "PUT /v1/config": Rule(ADMIN_ONLY, body=a_change),
+    "POST /v1/config/rollback": Rule(ADMIN_ONLY, body=the_way_back),
+    "GET /v1/config/changes": Rule(ADMIN_ONLY),
+    "GET /v1/config/changes/live": Rule(ADMIN_ONLY),
+    "GET /v1/config/settings/{key}": Rule(
+        ADMIN_ONLY,
+        "401 403 403 403 403 403 403 404",
+        lambda _shop, who: {"owner": "logs", "other": "logs.level"}[who],
+    ),
 }
-FREE_TEXT = {"slug", "provider"}
+FREE_TEXT = {"slug", "provider", "key"}
 """Parameters that are no ids: what is unknown is not found, whatever it looks like."""
 JUNK = ("abc", "-1", str(2**63), "1%00")
 NOBODYS = ("0", "1", str(2**63 - 1))
@@ -247,4 +268,16 @@ def ask(shop: ApiShop, name: str, rule: Rule, who: str, thing: str) -> httpx.Res
     if "{" in path:
         path = path.partition("{")[0] + thing + path.partition("}")[2]
     body = rule.body(shop, thing, who) if rule.body is not None else None
-    return shop.ask(method, path, None if who == "nobody" else who, body, shop.key())
+    asker = None if who == "nobody" else who
+    if method == "GET" and path.endswith("/live"):
+        return head_of_stream(shop, path, asker)
+    return shop.ask(method, path, asker, body, shop.key())
+
+
+def head_of_stream(shop: ApiShop, path: str, who: str | None) -> httpx.Response:
+    """A stream has no end: its status tells."""
+    headers = {} if who is None else shop.people[who].headers
+    with shop.client.stream("GET", path, headers=headers) as response:
+        if response.status_code >= 400:
+            response.read()
+    return response

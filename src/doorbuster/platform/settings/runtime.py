@@ -149,9 +149,9 @@ class Runtime:
         for declared in all_declared().values():
             self._lives.setdefault(declared.name, Live(declared))
         changed = [live for live in self._lives.values() if self._take(live)]
-        log.info("settings changed", version=snapshot.version, keys=[live.declared.name for live in changed])
         for live in changed:
             live.tell()
+        log.info("settings changed", version=snapshot.version, keys=[live.declared.name for live in changed])
         self._tell(snapshot.version, [live.declared.name for live in changed])
 
     def _take(self, live: Live[Any]) -> bool:
