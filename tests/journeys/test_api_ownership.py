@@ -205,6 +205,7 @@ NOBODYS = ("0", "1", str(2**63 - 1))
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiShop]:
     with api_shop(tmp_path_factory.mktemp("ownership"), with_payments=True) as shop:
+        shop.settle()  # welcomes are written to those who were just hired
         yield shop
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from contexts.configuration.config_room import ConfigRoom, another_process
+from doorbuster.apps.rooms import work_of
+from doorbuster.apps.shop import open_shop
 from doorbuster.contexts.configuration.database_store import DatabaseConfigStore
 from doorbuster.kernel.errors import Unavailable
 from doorbuster.platform.bus.wakeups import Wakeups
@@ -14,6 +17,7 @@ from doorbuster.platform.settings import following
 from doorbuster.platform.settings.config_store import Snapshot
 from doorbuster.platform.settings.declared import declared_as
 from doorbuster.platform.settings.runtime import Runtime
+from doorbuster.platform.settings.tree import Settings
 
 LIMITS = "tests.limits"
 UNTIL_S = 20.0
@@ -75,3 +79,12 @@ async def test_both_rooms_of_one_process_are_fed_by_one_task(room: ConfigRoom):
     await until(other.runtime, 1)
     assert other.runtime.live(declared_as(LIMITS))().burst == 30
     running.cancel()
+
+
+async def test_a_task_of_every_process_runs_once_whatever_rooms_it_has(tmp_path: Path):
+    async with open_shop(Settings(data=str(tmp_path))) as shop:
+        for rooms in (("front",), ("back",), ("front", "back")):
+            work = work_of(shop, rooms)
+            assert [name for name, _ in work].count("settings") == 1
+            for _, each in work:
+                each.close()  # type: ignore[attr-defined]

@@ -66,7 +66,7 @@ class Live(Generic[T]):
         return self._value
 
     def subscribe(self, callback: Callable[[T], None]) -> Unsubscribe:
-        """Calls `callback` with the new value whenever `live()` has another one, on the event loop.
+        """Calls `callback` with `live()` whenever that, or its candidate, is another one; on the event loop.
 
         All groups of one change have been swapped by then. What it raises is logged; the value stays in force.
         """
