@@ -145,6 +145,16 @@ def shipping_method(shop: ApiShop, _id: str, who: str) -> object:
     return {"name": "Express", **named}
 
 
+def a_setting(shop: ApiShop, _id: str, who: str) -> object:
+    version = shop.get("/v1/config", "admin")["version"]
+    return {"version": version, "reason": f"{who} wants it", "changes": [{"key": "logs", "value": {"level": "info"}}]}
+
+
+def the_way_back(shop: ApiShop, _id: str, who: str) -> object:
+    version = shop.get("/v1/config", "admin")["version"]
+    return {"version": version, "reason": f"{who} wants it", "to": 0}
+
+
 delivery = always(destination=things.HOME, contact_email="a@example.org", shipping_method="standard")
 refresh = always(refresh_token="x" * 43)
 one_unit = always(quantity=1)
@@ -334,4 +344,11 @@ RULES: dict[str, Rule] = {
     ),
     "POST /v1/support/queue/next": Rule("support", thing=None),
     "POST /v1/support/away": Rule("support"),
+    # operation
+    "GET /v1/config": Rule("admin"),
+    "PUT /v1/config": Rule("admin", body=a_setting),
+    "POST /v1/config/rollback": Rule("admin", body=the_way_back),
+    "GET /v1/config/changes": Rule("admin"),
+    "GET /v1/config/changes/live": Rule("admin"),
+    "GET /v1/config/settings/{key}": Rule("admin", thing=lambda _shop, _who: "logs"),
 }

@@ -15,7 +15,7 @@ import pytest
 from journeys.api_shop import ApiShop, Route, api_shop, problem, routes_of_the_app
 from journeys.rules import ASKERS, RULES, Rule
 
-FREE_TEXT = {"slug", "provider"}
+FREE_TEXT = {"slug", "provider", "key"}
 """Parameters that are no ids: what is unknown is not found, whatever it looks like."""
 JUNK = ("abc", "-1", str(2**63), "1%00")
 NOBODYS = ("0", "1", str(2**63 - 1))
@@ -39,6 +39,7 @@ CALM = {
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiShop]:
     with api_shop(tmp_path_factory.mktemp("ownership"), with_payments=True, **CALM) as shop:
+        shop.settle()  # welcomes are written to those who were just hired
         yield shop
 
 
