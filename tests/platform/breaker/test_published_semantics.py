@@ -38,7 +38,7 @@ SENTINEL = BreakerSettings(
 
 
 class Row(Struct, frozen=True):
-    """`script`: g(ood), f(ailed), s(low), c(ancelled), p(robe is let through), r(efused), w(ait until it is not open any
+    """`script`: g(ood), f(ailed), s(low), c(ancelled), p(robe is let through), r(efused), w(ait until it is open no
     more), t(he window passes)."""
 
     source: str
