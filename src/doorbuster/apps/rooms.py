@@ -40,7 +40,7 @@ def _work(shop: Shop, rooms: Collection[Room]) -> list[tuple[str, Awaitable[None
     for context in shop.contexts:
         if context.consumers_room in rooms:
             work += [(f"relay {relay.consumer.name}", relay.run()) for relay in relays(shop, context)]
-        work += [(task.name, task.run()) for task in context.tasks if task.room in rooms]
+        work += [(task.name, task.run()) for task in context.tasks if task.room in (*rooms, "every")]
     if "front" in rooms:
         work.append(("housekeeping", _keep_house(shop)))
     return work

@@ -20,6 +20,7 @@ from doorbuster.kernel.clock import SystemClock
 from doorbuster.platform.bus.wakeups import Wakeups
 from doorbuster.platform.context import Context, Platform
 from doorbuster.platform.http.tokens import KeyRing
+from doorbuster.platform.settings.runtime import Runtime
 from doorbuster.platform.settings.secrets import load_secrets
 from doorbuster.platform.settings.tree import Settings
 from doorbuster.platform.sql.database import Database
@@ -129,7 +130,7 @@ async def open_shop(settings: Settings, wakeups: Wakeups | None = None) -> Async
     try:
         await _check_migrations(settings, databases, clock.now_ms())
         lease = await WorkerLease.take(databases[WORKERS], clock)
-        platform = Platform(settings, clock, lease.ids, wakeups or Wakeups())
+        platform = Platform(settings, clock, lease.ids, wakeups or Wakeups(), Runtime(settings.process.labels))
         ring = KeyRing(secrets.signing_keys(), clock)
         shop = _build(settings, platform, lease, ring, databases, secrets.webhook_secrets)
         try:

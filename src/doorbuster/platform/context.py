@@ -10,6 +10,7 @@ from doorbuster.kernel.clock import Clock
 from doorbuster.kernel.ids import Snowflake
 from doorbuster.platform.bus.consumer import Consumer
 from doorbuster.platform.bus.wakeups import Wakeups
+from doorbuster.platform.settings.runtime import Runtime
 from doorbuster.platform.settings.tree import Settings
 from doorbuster.platform.sql.database import Database
 from doorbuster.platform.sql.migrations import History
@@ -32,14 +33,16 @@ class Platform:
     clock: Clock
     ids: Snowflake
     wakeups: Wakeups
+    runtime: Runtime = field(default_factory=Runtime)
+    """Settings that change while the process runs: `runtime.live(DECLARED)()`."""
 
 
 @dataclass(frozen=True)
 class BackgroundTask:
-    """A loop that runs until cancelled, in one room."""
+    """A loop that runs until cancelled, in one room, or in every process whatever rooms it has."""
 
     name: str
-    room: Room
+    room: Room | Literal["every"]
     run: Callable[[], Awaitable[None]]
 
 
