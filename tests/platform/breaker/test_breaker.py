@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from doorbuster.platform.breaker import Breaker, BreakerSettings, CircuitOpen, Permit
+from doorbuster.platform.breaker import Breaker, BreakerSettings, CircuitOpen, Force, Permit
 from platform_ticking import Ticking
 
 FAST = BreakerSettings(slow_ms=1_000)
@@ -16,7 +16,8 @@ class Under:
 
     def __init__(self, settings: BreakerSettings = FAST) -> None:
         self.time, self.settings = Ticking(), settings
-        self.breaker = Breaker(lambda: self.settings, self.time)
+        self.forced: Force = "auto"
+        self.breaker = Breaker(lambda: self.settings, self.time, lambda: self.forced)
 
     @property
     def state(self) -> str:
@@ -212,7 +213,8 @@ def test_it_can_be_forced_and_let_go():
 
 
 def test_the_settings_can_force_it_too():
-    under = Under(replace(FAST, forced="open"))
+    under = Under()
+    under.forced = "open"
     with pytest.raises(CircuitOpen):
         under.breaker.ask()
     under.breaker.force("closed")
@@ -220,5 +222,5 @@ def test_the_settings_can_force_it_too():
     under.breaker.force("auto")
     with pytest.raises(CircuitOpen):
         under.breaker.ask()
-    under.settings = FAST
+    under.forced = "auto"
     under.call()

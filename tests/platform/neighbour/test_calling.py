@@ -12,7 +12,7 @@ from doorbuster.kernel.deadline import Deadline
 from doorbuster.kernel.errors import Conflict, NotFound, OutcomeUnknown, Overloaded, TooMany, Unavailable
 from doorbuster.platform.breaker import BreakerSettings, CircuitOpen
 from doorbuster.platform.bulkhead import BulkheadSettings
-from doorbuster.platform.neighbour import Neighbour, Neighbours, NeighbourSettings, ResilienceSettings, TooSlow
+from doorbuster.platform.neighbour import Neighbour, Neighbours, NeighbourSettings, TooSlow
 from doorbuster.platform.retry import HedgeSettings, RetrySettings
 from platform_ticking import Ticking
 
@@ -82,7 +82,7 @@ async def test_with_the_neighbour_down_it_is_hardly_asked_and_callers_know_at_on
 
 
 async def test_also_without_a_breaker_calls_are_at_most_a_tenth_more_than_requests():
-    under = Under(replace(SETTINGS, breaker=BreakerSettings(forced="closed"), retry=RetrySettings(first_pause_ms=0)))
+    under = Under(replace(SETTINGS, forced="closed", retry=RetrySettings(first_pause_ms=0)))
     under.error = OSError("refused")
     for _ in range(1_000):
         with pytest.raises(OSError, match="refused"):
@@ -199,13 +199,12 @@ async def test_a_slow_read_is_hedged_and_the_loser_frees_its_place():
 
 
 async def test_what_is_set_for_a_name_counts_for_all_its_instances_at_once():
-    settings = ResilienceSettings()
-    neighbours = Neighbours(lambda: settings, Ticking(), lambda: 0.5)
-    declared = NeighbourSettings(limit_ms=1)
-    one, other = (neighbours.get("n", instance, declared) for instance in ("a", "b"))
+    settings = NeighbourSettings()
+    neighbours = Neighbours(Ticking(), lambda: 0.5)
+    one, other = (neighbours.get("n", instance, lambda: settings) for instance in ("a", "b"))
     assert neighbours.get("n", "a") is one
     await one.call(_nothing)
-    settings = ResilienceSettings({"n": replace(declared, breaker=BreakerSettings(forced="open"))})
+    settings = NeighbourSettings(forced="open")
     for each in (one, other):
         with pytest.raises(CircuitOpen):
             await each.call(_nothing)

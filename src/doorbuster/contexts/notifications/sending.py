@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from doorbuster.contexts.notifications import store
-from doorbuster.contexts.notifications.channels import Away, Failed, Outcome, Refused, Sent, Way
+from doorbuster.contexts.notifications.channels import Away, Failed, Outcome, Postponed, Refused, Sent, Way
 from doorbuster.contexts.notifications.model import EXPIRES_MS, LEASE_MS, Message, pause_ms
 from doorbuster.contracts.notifications import Channel
 from doorbuster.kernel.errors import Busy
@@ -174,6 +174,11 @@ class Lane:
                 if now_ms - message.created_ms >= EXPIRES_MS:
                     return {"status": "dead", "error": reason[:500]}
                 return {"attempts": message.attempts - 1, "next_try_ms": now_ms, "error": reason[:500]}
+            case Postponed(reason, after_ms):
+                if now_ms - message.created_ms >= EXPIRES_MS:
+                    return {"status": "dead", "error": reason[:500]}
+                again_ms = now_ms + after_ms
+                return {"attempts": message.attempts - 1, "next_try_ms": again_ms, "error": reason[:500]}
             case Failed(reason, at_least_ms):
                 if message.attempts >= self._platform.settings.notifications.attempts_max:
                     return {"status": "dead", "error": reason[:500]}

@@ -58,10 +58,16 @@ class Permit:
 
 
 class Breaker:
-    """`settings` are read at each decision; `now_ms` never goes back."""
+    """`settings` and `forced` are read at each decision; `now_ms` never goes back."""
 
-    def __init__(self, settings: Callable[[], BreakerSettings], now_ms: MonotonicMs = monotonic_ms) -> None:
+    def __init__(
+        self,
+        settings: Callable[[], BreakerSettings],
+        now_ms: MonotonicMs = monotonic_ms,
+        forced: Callable[[], Force] = lambda: "auto",
+    ) -> None:
         self._settings = settings
+        self._forced = forced
         self._now_ms = now_ms
         self._state: State = "closed"
         self._generation = 0
@@ -88,7 +94,7 @@ class Breaker:
         return Permit(self, self._generation, now_ms)
 
     def force(self, force: Force) -> None:
-        """`auto` begins anew: closed, with nothing counted. Goes before the settings' `forced`."""
+        """`auto` begins anew: closed, with nothing counted. Goes before what the settings force."""
         self._force = force
 
     @property
@@ -139,7 +145,7 @@ class Breaker:
 
     def _look(self, settings: BreakerSettings, now_ms: int) -> Force:
         """What time and changed settings have moved; whether somebody decides in our place."""
-        forced = self._force if self._force != "auto" else settings.forced
+        forced = self._force if self._force != "auto" else self._forced()
         if forced != self._was_forced:
             self._was_forced = forced
             self._become("closed", settings, now_ms)

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 State = Literal["closed", "open", "half_open"]
 Force = Literal["auto", "open", "closed"]
+"""`open`: nobody is let through; `closed`: everybody is; whatever the counts say."""
 
 Percent = Annotated[int, Meta(ge=1, le=100)]
 Millis = Annotated[int, Meta(ge=1, le=3_600_000)]
@@ -29,5 +30,3 @@ class BreakerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """So many calls are let through afterwards; what comes of them decides."""
     half_open_ms: Millis = 30_000
     """Probes that have not decided within this time count as failed."""
-    forced: Force = "auto"
-    """`open`: nobody is let through; `closed`: everybody is; whatever the counts say."""

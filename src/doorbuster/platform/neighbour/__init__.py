@@ -3,7 +3,7 @@
 from doorbuster.platform.neighbour.judging import Judge, does_not_answer, may_be_asked_again
 from doorbuster.platform.neighbour.neighbour import Neighbour, NeighbourSnapshot, TooSlow
 from doorbuster.platform.neighbour.registry import Neighbours
-from doorbuster.platform.neighbour.settings import NeighbourSettings, ResilienceSettings
+from doorbuster.platform.neighbour.settings import NeighbourSettings
 
 __all__ = [
     "Judge",
@@ -11,7 +11,6 @@ __all__ = [
     "NeighbourSettings",
     "NeighbourSnapshot",
     "Neighbours",
-    "ResilienceSettings",
     "TooSlow",
     "does_not_answer",
     "may_be_asked_again",

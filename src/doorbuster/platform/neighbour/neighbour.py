@@ -53,7 +53,7 @@ class Neighbour:
     ) -> None:
         self.name, self.instance = name, instance
         self._settings = settings
-        self.breaker = Breaker(lambda: settings().breaker, now_ms)
+        self.breaker = Breaker(lambda: settings().breaker, now_ms, lambda: settings().forced)
         self.bulkhead = Bulkhead(lambda: settings().bulkhead)
         self.retrying = Retrying(lambda: settings().retry, dice)
         self.hedging = Hedging(lambda: settings().hedge, self.retrying.budget, now_ms)

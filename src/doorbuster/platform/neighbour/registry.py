@@ -11,7 +11,7 @@ from doorbuster.kernel.errors import Overloaded
 from doorbuster.platform.breaker import Force
 from doorbuster.platform.breaker.breaker import MonotonicMs, monotonic_ms
 from doorbuster.platform.neighbour.neighbour import Neighbour, NeighbourSnapshot
-from doorbuster.platform.neighbour.settings import NeighbourSettings, ResilienceSettings
+from doorbuster.platform.neighbour.settings import NeighbourSettings
 
 NEIGHBOURS_MAX = 1_000
 NAME_MAX = 255
@@ -20,24 +20,24 @@ Key = tuple[str, str]
 
 
 class Neighbours:
-    """`settings` may change while the process runs. Used from one event loop."""
+    """Used from one event loop. `dice` gives numbers in [0, 1)."""
 
     def __init__(
         self,
-        settings: Callable[[], ResilienceSettings] = ResilienceSettings,
         now_ms: MonotonicMs = monotonic_ms,
         dice: Callable[[], float] = random.random,
         at_most: int = NEIGHBOURS_MAX,
     ) -> None:
-        self._settings = settings
         self._now_ms = now_ms
         self._dice = dice
         self._at_most = at_most
         self._known: OrderedDict[Key, Neighbour] = OrderedDict()
         """The one that was longest unused comes first."""
 
-    def get(self, name: str, instance: str = "", declared: NeighbourSettings | None = None) -> Neighbour:
-        """The same one for the same name and instance. `declared` holds where the settings do not name it.
+    def get(
+        self, name: str, instance: str = "", settings: Callable[[], NeighbourSettings] = NeighbourSettings
+    ) -> Neighbour:
+        """The same one for the same name and instance. `settings` are those of whoever asks first.
 
         At the bound the longest unused is forgotten that is neither busy nor forced. Raises Overloaded.
         """
@@ -46,8 +46,7 @@ class Neighbours:
         if known is None:
             if len(self._known) >= self._at_most:
                 self._forget_one()
-            own = declared or NeighbourSettings()
-            known = Neighbour(*key, lambda: self._settings().neighbours.get(name, own), self._now_ms, self._dice)
+            known = Neighbour(*key, settings, self._now_ms, self._dice)
             self._known[key] = known
         self._known.move_to_end(key)
         return known

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct
 
-from doorbuster.platform.breaker import BreakerSettings
+from doorbuster.platform.breaker import BreakerSettings, Force
 from doorbuster.platform.bulkhead import BulkheadSettings
 from doorbuster.platform.retry import HedgeSettings, RetrySettings
 
@@ -17,13 +16,7 @@ class NeighbourSettings(Struct, frozen=True, forbid_unknown_fields=True):
     bulkhead: BulkheadSettings = BulkheadSettings()
     retry: RetrySettings = RetrySettings()
     hedge: HedgeSettings = HedgeSettings()
+    forced: Force = "auto"
+    """Its breakers, in every process: `open` switches the neighbour off, `closed` the breaker."""
     limit_ms: Annotated[int, Meta(ge=1, le=600_000)] = 5_000
     """A call with all its tries and pauses ends within this time, or at the caller's deadline if that is earlier."""
-
-
-class ResilienceSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`neighbours`: by name, such as `payments.simulator`; who is not named keeps what the code declares for it."""
-
-    neighbours: Annotated[Mapping[str, NeighbourSettings], Meta(max_length=100)] = field(
-        default_factory=dict[str, NeighbourSettings]
-    )
