@@ -101,6 +101,10 @@ def address(_shop: ApiShop, _id: str, _who: str) -> object:
     return ADDRESS
 
 
+def forced(_shop: ApiShop, _id: str, _who: str) -> object:
+    return {"forced": "auto"}
+
+
 def one_unit(_shop: ApiShop, _id: str, _who: str) -> object:
     return {"quantity": 1}
 
@@ -123,6 +127,13 @@ RULES: dict[str, Rule] = {
     "GET /openapi.json": Rule(ALL),
     "GET /problems": Rule(ALL),
     "GET /problems/{slug}": Rule(ALL, ALL, lambda _shop, who: {"owner": "sold-out", "other": "conflict"}[who]),
+    "GET /v1/admin/breakers": Rule("401 403 403 403 403 403 403 200"),
+    "PUT /v1/admin/breakers/{neighbour}": Rule(
+        "401 403 403 403 403 403 403 200",
+        "401 403 403 403 403 403 403 404",
+        lambda _shop, who: {"owner": "payments.simulator", "other": "nobody"}[who],
+        body=forced,
+    ),
     "POST /v1/accounts": Rule("201 201 201 201 201 201 201 201", body=registration),
     "POST /v1/sessions": Rule("401 401 401 401 401 401 401 401", body=log_in),
     "POST /v1/sessions/refresh": Rule("401 401 401 401 401 401 401 401", body=refresh),
@@ -175,7 +186,7 @@ RULES: dict[str, Rule] = {
         body=one_unit,
     ),
 }
-FREE_TEXT = {"slug", "provider"}
+FREE_TEXT = {"slug", "provider", "neighbour"}
 """Parameters that are no ids: what is unknown is not found, whatever it looks like."""
 JUNK = ("abc", "-1", str(2**63), "1%00")
 NOBODYS = ("0", "1", str(2**63 - 1))

@@ -19,7 +19,7 @@ PROVIDERS = declare(
     NeighbourSettings(
         breaker=BreakerSettings(slow_ms=3_000, slow_percent=80),
         bulkhead=BulkheadSettings(at_once=AT_ONCE, waiting_max=1_000),
-        retry=RetrySettings(tries_max=TRIES_MAX),
+        retry=RetrySettings(tries_max=TRIES_MAX, reserve=20),
     ),
 )
 """`limit_ms` is `payments.provider_timeout_s` here."""
