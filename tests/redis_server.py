@@ -17,6 +17,11 @@ class RedisServer:
     def __init__(self, url: str, process: subprocess.Popen[bytes] | None = None) -> None:
         self.url, self._process = url, process
 
+    @property
+    def pid(self) -> int | None:
+        """None: it is not ours."""
+        return None if self._process is None else self._process.pid
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.kill()

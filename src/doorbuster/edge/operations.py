@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from litestar import get, put
+from litestar.params import FromPath, JSONBody
 from litestar.types import ControllerRouterHandler
 from msgspec import Meta, Struct
 
@@ -64,7 +65,7 @@ def operation_routes(neighbours: Neighbours) -> Sequence[ControllerRouterHandler
         tags=["operation"],
         summary="Force a breaker open or closed, or let it decide",
     )
-    async def force(neighbour: NeighbourName, data: ForceBody) -> BreakerView:
+    async def force(neighbour: FromPath[NeighbourName], data: JSONBody[ForceBody]) -> BreakerView:
         seen = neighbours.force(neighbour, data.instance, data.forced)
         if seen is None:
             raise NeighbourNotFound
