@@ -60,7 +60,10 @@ class Street(Struct):
             await connection.close()
 
     async def stall(self, context: str) -> None:
-        """From now on none of this context's tables answers anybody."""
+        """From now on nothing can be written to this context's tables: who tries waits.
+
+        Not ACCESS EXCLUSIVE: that would give our transaction a number, and relays pass no number that is under way.
+        """
         connection = await asyncpg.connect(self.database_url)
         self.stack.push_async_callback(connection.close)
         tables = await connection.fetch(
@@ -68,7 +71,7 @@ class Street(Struct):
         )
         await connection.execute("BEGIN")
         names = ", ".join(f'"{context}"."{row[0]}"' for row in tables)
-        await connection.execute(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
+        await connection.execute(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
 
     def back_room(self) -> int:
         """The process id of the server's child."""
