@@ -25,6 +25,7 @@ import httpx
 
 from doorbuster.apps.shop import CONTEXTS, migrate_all, open_shop
 from doorbuster.edge.api import build_api
+from doorbuster.edge.operations import operation_routes
 from doorbuster.kernel.principal import ACCOUNT_ROLES, ROLES, Principal, Role
 from doorbuster.lab.payment_simulator.signatures import sign
 from doorbuster.lab.payment_simulator.simulator_process import SimulatorProcess
@@ -455,7 +456,8 @@ async def _routes_of_the_app(settings: Settings) -> list[Route]:
         faces = [context.faces() for context in shop.contexts]
         raw = [route for face in faces for route in face.raw_routes]
         live = [route for face in faces for route in face.live_routes]
-        api = build_api([route for face in faces for route in face.routes], raw, ready, live)
+        operations = operation_routes(shop.platform.neighbours)
+        api = build_api([*(route for face in faces for route in face.routes), *operations], raw, ready, live)
         found = [
             Route(method, getattr(route, "path_format", route.path), roles_of(handler))
             for route in api.routes

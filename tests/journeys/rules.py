@@ -345,6 +345,10 @@ RULES: dict[str, Rule] = {
     "POST /v1/support/queue/next": Rule("support", thing=None),
     "POST /v1/support/away": Rule("support"),
     # operation
+    "GET /v1/admin/breakers": Rule("admin"),
+    "PUT /v1/admin/breakers/{neighbour}": Rule(
+        "admin", thing=lambda _shop, _who: "payments.simulator", body=always(forced="auto")
+    ),
     "GET /v1/config": Rule("admin"),
     "PUT /v1/config": Rule("admin", body=a_setting),
     "POST /v1/config/rollback": Rule("admin", body=the_way_back),

@@ -15,7 +15,7 @@ import pytest
 from journeys.api_shop import ApiShop, Route, api_shop, problem, routes_of_the_app
 from journeys.rules import ASKERS, RULES, Rule
 
-FREE_TEXT = {"slug", "provider", "key"}
+FREE_TEXT = {"slug", "provider", "key", "neighbour"}
 """Parameters that are no ids: what is unknown is not found, whatever it looks like."""
 JUNK = ("abc", "-1", str(2**63), "1%00")
 NOBODYS = ("0", "1", str(2**63 - 1))

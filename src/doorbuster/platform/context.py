@@ -10,6 +10,7 @@ from doorbuster.kernel.clock import Clock
 from doorbuster.kernel.ids import Snowflake
 from doorbuster.platform.bus.consumer import Consumer
 from doorbuster.platform.bus.wakeups import Wakeups
+from doorbuster.platform.neighbour import Neighbours
 from doorbuster.platform.settings.runtime import Runtime
 from doorbuster.platform.settings.tree import Settings
 from doorbuster.platform.sql.database import Database
@@ -35,6 +36,8 @@ class Platform:
     wakeups: Wakeups
     runtime: Runtime = field(default_factory=Runtime)
     """Settings that change while the process runs: `runtime.live(DECLARED)()`."""
+    neighbours: Neighbours = field(default_factory=Neighbours)
+    """Whoever may be slow or gone is called through these."""
 
 
 @dataclass(frozen=True)

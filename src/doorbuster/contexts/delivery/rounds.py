@@ -11,6 +11,7 @@ from doorbuster.contexts.delivery import offering
 from doorbuster.contexts.delivery.dispatching import FreeCourier, OpenTask, dispatch
 from doorbuster.kernel.errors import Busy
 from doorbuster.platform.context import Platform
+from doorbuster.platform.fallback import FEATURES
 from doorbuster.platform.sql.database import Database, Tx
 from doorbuster.platform.telemetry.crash_points import crash_point
 
@@ -29,6 +30,7 @@ class Dispatcher:
         self._platform = platform
         self._database = database
         self._settings = platform.settings.delivery
+        self._features = platform.runtime.live(FEATURES)
 
     async def run(self) -> None:
         """Rounds until cancelled."""
@@ -53,6 +55,8 @@ class Dispatcher:
     async def round(self) -> int:
         """Ends offers whose time is over, and makes new ones; returns how many. Raises Busy."""
         await self._expire()
+        if not self._features().dispatch:
+            return 0
         now_ms = self._platform.clock.now_ms()
         tasks, couriers = await self._database.read(lambda tx: self._look(tx, now_ms))
         if not tasks or not couriers:

@@ -39,6 +39,7 @@ from doorbuster.contexts.payments.stripe_objects import (
 from doorbuster.kernel.clock import Clock
 from doorbuster.kernel.errors import Unavailable
 from doorbuster.kernel.ids import ID_MAX
+from doorbuster.platform.neighbour import Neighbour
 
 NAME = "stripe"
 API_VERSION = "2024-06-20"
@@ -77,9 +78,10 @@ class PaymentIntentsProvider:
         timeout_s: float,
         checkout_url: str = "",
         first_pause_s: float = FIRST_PAUSE_S,
+        neighbour: Neighbour | None = None,
     ) -> None:
         # 409: another request with this key is being worked on.
-        self._asker = Asker(base_url, timeout_s, first_pause_s, busy=lambda status, _: status == 409)
+        self._asker = Asker(base_url, timeout_s, first_pause_s, lambda status, _: status == 409, neighbour)
         self._clock = clock
         self._checkout_url = checkout_url.rstrip("/") or f"{base_url.rstrip('/')}/checkout"
         self._headers = f"authorization: Bearer {secret_key}\r\nstripe-version: {API_VERSION}\r\n"
