@@ -14,13 +14,16 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from doorbuster.kernel.errors import ShopError
 from doorbuster.platform.http.problems import HeadTooLarge, MalformedHttp, RequestTooSlow, problem_of
-from doorbuster.platform.http.raw import NO_SNIFFING
+from doorbuster.platform.http.raw import CLIENT_GONE, NO_SNIFFING
 
 ARRIVAL_S = 15.0
 """Within this time a request must have arrived, from its first byte to the last of its body; and within it a client
 must take something of an answer that it does not read fast enough."""
 HEAD_BYTES_MAX = 64 * 1024
 """Of a request line and headers that come in pieces; a whole one is bounded by what is read at once (256 KiB)."""
+
+HALF_CLOSED_S = 1.0
+"""How long a client that has closed its half of the connection is answered, if its leaving may end the work."""
 
 State = Literal["idle", "head", "body", "answering", "draining"]
 """What a connection is at: nothing; reading a request's head or body; an answer; the rest of a refused body."""
@@ -35,6 +38,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_bytes = 0
         self._stalled: asyncio.TimerHandle | None = None
         self._upgraded = False
+        self._answering: RequestResponseCycle | None = None
+        self._half_closed: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
@@ -50,8 +55,20 @@ class BoundedHttp(HttpToolsProtocol):
         if not cycle or cycle.more_body or cycle.response_complete or cycle.scope is not self.scope:
             self._note_part(len(data))
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle  # `cycle` of the connection is the last that has arrived, perhaps not yet begun
+        super()._start_asgi_task(cycle, app)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._no_longer_stalled()
+        if self._half_closed is not None:
+            self._half_closed.cancel()
+        answering = self._answering
+        if answering is not None and not answering.response_complete:
+            answering.disconnected = True
+            gone = cast("Any", answering.scope).get(CLIENT_GONE)
+            if gone is not None:
+                gone()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -68,11 +85,20 @@ class BoundedHttp(HttpToolsProtocol):
             self._stalled = None
 
     def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio declares it
-        """A client that says that it has sent everything still gets its answer, unless that has no end."""
+        """A client that says that it has sent everything still gets its answer, unless that has no end.
+
+        Most who say so have left. Work that ends with its client is given HALF_CLOSED_S; the rest is carried through.
+        """
         waits = self._state() == "answering" and not self.cycle.more_body and not self._is_endless()
         if waits:
             self.cycle.keep_alive = False
+            self._half_closed = self.loop.call_later(HALF_CLOSED_S, self._given_up)
         return waits
+
+    def _given_up(self) -> None:
+        answering = self._answering
+        if answering is not None and not answering.response_complete and CLIENT_GONE in answering.scope:
+            self.transport.abort()
 
     def shutdown(self) -> None:
         """The server stops: what has an end is finished, a stream is cut, so that its client connects anew."""
