@@ -49,7 +49,8 @@ async def _serve_shop(shop: Shop, listener: socket.socket, back_room: BackRoomPr
         missing = [database.name for database in shop.databases.values() if not await _answers(database)]
         return [*missing, "back room"] if back_room is not None and not back_room.alive else missing
 
-    server = server_for(build_app(shop, not_ready))
+    gateway = build_app(shop, not_ready)
+    server = server_for(gateway)
     rooms: tuple[Room, ...] = ("front",) if back_room is not None else ("front", "back")
     with _stopping_on_signals(server):
         working = asyncio.create_task(run_rooms(shop, rooms), name="rooms")
@@ -66,6 +67,7 @@ async def _serve_shop(shop: Shop, listener: socket.socket, back_room: BackRoomPr
         if announce:
             print(json.dumps({"base_url": address}), flush=True)
         await serving
+        await gateway.close()
         working.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await working

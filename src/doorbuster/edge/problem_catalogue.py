@@ -19,7 +19,7 @@ from doorbuster.kernel.errors import ShopError
 from doorbuster.platform import http
 from doorbuster.platform.http.problems import status_of
 
-_ELSEWHERE = ("doorbuster.platform.sql.errors", "doorbuster.platform.sql.paging")
+_ELSEWHERE = ("doorbuster.edge.gateway.errors", "doorbuster.platform.sql.errors", "doorbuster.platform.sql.paging")
 """Modules with errors of their own beside the kernel, the contracts and what all faces share."""
 
 _BY_STATUS = {
