@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
+
 from doorbuster.edge.gateway.gateway import Gateway
 from doorbuster.edge.gateway.ports import Limiter, Ports, Shedder
 from doorbuster.edge.gateway.settings import EVERYTHING_LOCAL, GatewaySettings, Route, Share, Upstream
@@ -133,6 +135,7 @@ class World:
     ring: KeyRing
     in_force: InForce
     at: Served
+    client: httpx.AsyncClient
 
     @property
     def settings(self) -> GatewaySettings:
@@ -161,8 +164,8 @@ async def gateway_world(
     ports = Ports(local, ring, clock or ManualClock(0), limiters or {}, shedder, random.Random(seed))
     in_force = InForce(settings)
     gateway = Gateway(ports, lambda: in_force.settings)
-    async with served(gateway, leaks, **options) as at:
-        world = World(gateway, local, ring, in_force, at)
+    async with served(gateway, leaks, **options) as at, httpx.AsyncClient(base_url=at.url, timeout=UNTIL_S) as client:
+        world = World(gateway, local, ring, in_force, at, client)
         if leaks is not None:
             leaks.watch("requests to other servers", lambda: gateway._client.under_way + gateway._client.beside)
         try:
