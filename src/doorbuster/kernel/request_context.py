@@ -136,3 +136,9 @@ def current_request() -> RequestContext | None:
 def working_on(context: RequestContext | None) -> None:
     """From here on, in this task and those that it starts, this is the request."""
     _current.set(context)
+
+
+def outgoing_fields() -> list[tuple[str, str]]:
+    """The header lines for a call to others that the current request makes; none if no request is being worked on."""
+    context = _current.get()
+    return [] if context is None else context.fields()

@@ -95,6 +95,8 @@ async def _conduct(pipeline: Pipeline, scope: Scope, receive: Receive, send: Sen
     except Exception:
         log.exception("request failed", request_id=context.request_id, route=exchange.route, path=context.path)
         await exchange.refuse(InternalError())
+    finally:
+        exchange.over()
 
 
 def _set_priority(context: RequestContext, own: Priority | None, pipeline: Pipeline, scope: Scope) -> None:

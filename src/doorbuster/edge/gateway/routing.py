@@ -46,7 +46,11 @@ class RouteTable(Generic[T]):
 
     def find(self, scope: Scope) -> T:
         """Raises AmbiguousPath, RouteNotFound."""
-        if _AMBIGUOUS.search(scope["raw_path"]):
+        raw: bytes = scope["raw_path"]
+        # Most paths hold nothing that could be ambiguous, and looking for that is cheaper than the expression.
+        if (b"%" in raw or b"//" in raw or b"/." in raw or b"\\" in raw or not raw.isascii()) and _AMBIGUOUS.search(
+            raw
+        ):
             raise AmbiguousPath
         path: str = scope["path"]
         found = self._any.match(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import ceil
 
 from doorbuster.edge.gateway.exchange import Exchange, Handler
@@ -9,6 +10,9 @@ from doorbuster.edge.gateway.ports import Decision, Limiter
 from doorbuster.edge.gateway.settings import RateLimit
 from doorbuster.kernel.errors import TooMany
 from doorbuster.platform.http.raw import Headers
+
+POLICIES_KEPT = 256
+"""Lines that say what a limiter allows: there are as many as limiters, until a limit is changed."""
 
 
 def limited(settings: RateLimit, following: Handler, limiter: Limiter) -> Handler:
@@ -34,6 +38,11 @@ def _key(exchange: Exchange, by: str) -> str:
 
 def _told(name: bytes, decision: Decision) -> Headers:
     return [
-        (b"ratelimit-policy", b'"%b";q=%d' % (name, decision.limit)),
+        _policy(name, decision.limit),
         (b"ratelimit", b'"%b";r=%d;t=%d' % (name, max(0, decision.remaining), ceil(max(0.0, decision.reset_s)))),
     ]
+
+
+@lru_cache(POLICIES_KEPT)
+def _policy(name: bytes, limit: int) -> tuple[bytes, bytes]:
+    return (b"ratelimit-policy", b'"%b";q=%d' % (name, limit))
