@@ -98,7 +98,7 @@ def _result(measured: Mapping[Front, Sequence[_Round]], breaches: Sequence[str])
         pairs = zip(measured[front], measured["door"], strict=True)
         return median(value(behind) / value(alone) for behind, alone in pairs)
 
-    figures = {
+    figures: dict[Front, FrontFigures] = {
         front: FrontFigures(
             median(done.per_s for done in done_rounds),
             median(done.cpu_us for done in done_rounds),
