@@ -19,6 +19,7 @@ from doorbuster.edge.live_door import LiveDoor
 from doorbuster.kernel.clock import Clock, SystemClock
 from doorbuster.kernel.principal import Principal
 from doorbuster.platform.context import Faces
+from doorbuster.platform.http.gate import Gate
 from doorbuster.platform.http.live import Live
 from doorbuster.platform.http.server import bind, server_for
 from doorbuster.platform.http.tokens import KeyRing
@@ -60,6 +61,7 @@ async def live_server(
     ring: KeyRing | None = None,
     clock: Clock | None = None,
     timeout_s: float = 5.0,
+    gate: Gate | None = None,
 ) -> AsyncIterator[LiveServer]:
     """Serves these faces behind the real door until the block ends. `ring` and `clock` default to new, real ones."""
 
@@ -72,7 +74,7 @@ async def live_server(
     raw_routes = [route for face in faces for route in face.raw_routes]
     live_routes = [route for face in faces for route in face.live_routes]
     api = build_api([route for face in faces for route in face.routes], raw_routes, ready, live_routes)
-    server = server_for(Door(api, raw_routes, ring, 64 * 1024, timeout_s, LiveDoor(live, live_routes)))
+    server = server_for(Door(api, raw_routes, ring, 64 * 1024, timeout_s, LiveDoor(live, live_routes)), gate=gate)
     listener = bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
     serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -10,6 +10,7 @@ import pytest
 from litestar import Litestar, get
 from litestar.handlers import HTTPRouteHandler
 
+from doorbuster.apps.http_app import shedder_of
 from doorbuster.apps.shop import Shop, open_shop
 from doorbuster.edge.api import build_api
 from doorbuster.edge.operations import operation_routes
@@ -48,7 +49,7 @@ def live_routes(shop: Shop) -> list[LiveRoute]:
 @pytest.fixture
 def api(shop: Shop, raw_routes: list[RawRoute], live_routes: list[LiveRoute]) -> Litestar:
     routes = [route for context in shop.contexts for route in context.faces().routes]
-    routes += operation_routes(shop.platform.neighbours)
+    routes += operation_routes(shop.platform.neighbours, shedder_of(shop))
     return build_api(routes, raw_routes, everything_ready, live_routes)
 
 

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import asyncpg
 import httpx
 
+from doorbuster.apps.http_app import shedder_of
 from doorbuster.apps.shop import CONTEXTS, migrate_all, open_shop
 from doorbuster.edge.api import build_api
 from doorbuster.edge.operations import operation_routes
@@ -456,7 +457,7 @@ async def _routes_of_the_app(settings: Settings) -> list[Route]:
         faces = [context.faces() for context in shop.contexts]
         raw = [route for face in faces for route in face.raw_routes]
         live = [route for face in faces for route in face.live_routes]
-        operations = operation_routes(shop.platform.neighbours)
+        operations = operation_routes(shop.platform.neighbours, shedder_of(shop))
         api = build_api([*(route for face in faces for route in face.routes), *operations], raw, ready, live)
         found = [
             Route(method, getattr(route, "path_format", route.path), roles_of(handler))

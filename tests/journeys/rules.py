@@ -346,6 +346,7 @@ RULES: dict[str, Rule] = {
     "POST /v1/support/away": Rule("support"),
     # operation
     "GET /v1/admin/breakers": Rule("admin"),
+    "GET /v1/admin/shedding": Rule("admin"),
     "PUT /v1/admin/breakers/{neighbour}": Rule(
         "admin", thing=lambda _shop, _who: "payments.simulator", body=always(forced="auto")
     ),

@@ -9,12 +9,14 @@ from doorbuster.apps.shop import Shop
 from doorbuster.edge.api import Ready, build_api
 from doorbuster.edge.door import Door
 from doorbuster.edge.gateway.gateway import Gateway
-from doorbuster.edge.gateway.ports import Limiter, Ports, Shedder
+from doorbuster.edge.gateway.ports import Limiter, Ports
 from doorbuster.edge.gateway.settings import EVERYTHING_LOCAL, GatewaySettings
 from doorbuster.edge.live_door import LiveDoor
 from doorbuster.edge.operations import operation_routes
+from doorbuster.edge.second_look import SecondLook
 from doorbuster.platform.fallback import FEATURES
 from doorbuster.platform.http.live import Live
+from doorbuster.platform.shedding import SHEDDING, Shedder
 
 
 def build_app(
@@ -24,17 +26,25 @@ def build_app(
     limiters: Mapping[str, Limiter] | None = None,
     shedder: Shedder | None = None,
 ) -> Gateway:
-    """`settings` may say something else at any time; `limiters` are what its plugins can name."""
-    ports = Ports(build_door(shop, ready), shop.ring, shop.platform.clock, limiters or {}, shedder, random.Random())  # noqa: S311 - draws samples, no secrets
+    """`settings` may say something else at any time; `limiters` are what its plugins can name. `shedder`: the one
+    that stands at the server's gate, if there is a server."""
+    shedder = shedder or shedder_of(shop)
+    door, look = build_door(shop, ready, shedder), SecondLook(shedder)
+    ports = Ports(door, shop.ring, shop.platform.clock, limiters or {}, look, random.Random())  # noqa: S311 - draws samples, no secrets
     return Gateway(ports, settings)
 
 
-def build_door(shop: Shop, ready: Ready) -> Door:
+def shedder_of(shop: Shop) -> Shedder:
+    """Idle, with the limits of the runtime settings."""
+    return Shedder(shop.platform.runtime.live(SHEDDING))
+
+
+def build_door(shop: Shop, ready: Ready, shedder: Shedder) -> Door:
     faces = [context.faces() for context in shop.contexts]
     raw_routes = [route for face in faces for route in face.raw_routes]
     live_routes = [route for face in faces for route in face.live_routes]
     routes = [route for face in faces for route in face.routes]
-    routes += operation_routes(shop.platform.neighbours)
+    routes += operation_routes(shop.platform.neighbours, shedder)
     api = build_api(routes, raw_routes, ready, live_routes)
     http, clock = shop.settings.http, shop.platform.clock
     features = shop.platform.runtime.live(FEATURES)

@@ -12,9 +12,10 @@ from doorbuster.platform import redis
 from doorbuster.platform.fallback import features
 from doorbuster.platform.settings.runtime import Runtime
 from doorbuster.platform.settings.tree import Settings
+from doorbuster.platform.shedding import settings as of_shedding
 from doorbuster.platform.telemetry import log_level
 
-DECLARING = (log_level, features, redis, of_payments, of_messages)
+DECLARING = (log_level, features, redis, of_payments, of_messages, of_shedding)
 
 
 def new_runtime(settings: Settings) -> Runtime:

@@ -44,16 +44,19 @@ async def serve(settings: Settings, announce: bool = False) -> None:
 
 
 async def _serve_shop(shop: Shop, listener: socket.socket, back_room: BackRoomProcess | None, announce: bool) -> None:
-    from doorbuster.apps.http_app import build_app
+    from doorbuster.apps.http_app import build_app, shedder_of
+    from doorbuster.platform.http.gate import Gate
     from doorbuster.platform.http.server import connections_within, server_for
+    from doorbuster.platform.shedding.lag import watch_lag
 
     async def not_ready() -> Sequence[str]:
         missing = [database.name for database in shop.databases.values() if not await _answers(database)]
         return [*missing, "back room"] if back_room is not None and not back_room.alive else missing
 
-    gateway = build_app(shop, not_ready)
+    shedder = shedder_of(shop)
+    gateway = build_app(shop, not_ready, shedder=shedder)
     connections_max = connections_within(shop.settings.http.connections_max)
-    server = server_for(gateway, connections_max=connections_max)
+    server = server_for(gateway, connections_max=connections_max, gate=Gate(shedder))
     rooms: tuple[Room, ...] = ("front",) if back_room is not None else ("front", "back")
     with _stopping_on_signals(server):
         working = asyncio.create_task(run_rooms(shop, rooms), name="rooms")
@@ -62,6 +65,7 @@ async def _serve_shop(shop: Shop, listener: socket.socket, back_room: BackRoomPr
         gc.collect()
         gc.freeze()
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="server")
+        watching = asyncio.create_task(watch_lag(shedder.tick), name="event-loop-lag")
         while not server.started and not serving.done():
             await asyncio.sleep(0.005)
         host, port = listener.getsockname()[:2]
@@ -71,9 +75,10 @@ async def _serve_shop(shop: Shop, listener: socket.socket, back_room: BackRoomPr
             print(json.dumps({"base_url": address}), flush=True)
         await serving
         await gateway.close()
-        working.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await working
+        for task in (watching, working):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
 
 def _with_port(settings: Settings, port: int) -> Settings:

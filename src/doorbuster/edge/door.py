@@ -26,6 +26,7 @@ from doorbuster.platform.http.problems import (
     problem_of,
 )
 from doorbuster.platform.http.raw import (
+    FAILED,
     FIELDS,
     JSON_HEADERS,
     NO_SNIFFING,
@@ -91,6 +92,9 @@ class Door:
         except Exception:
             log.exception("request failed", request_id=answer.request_id, method=scope["method"], path=scope["path"])
             await answer.refuse(InternalError())
+        finally:
+            if answer.status >= 400:
+                scope[FAILED] = True
 
     async def _ask_raw(self, route: RawRoute, parameter: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ShopErrors, ClientGone."""
@@ -171,16 +175,19 @@ async def _answer_raw(route: RawRoute, parameter: str, scope: Scope, body: bytes
 class _Answer:
     """An answer under way: stamped with what every answer carries, and begun at most once."""
 
-    __slots__ = ("_begun", "_send", "request_id")
+    __slots__ = ("_begun", "_send", "request_id", "status")
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._begun = False
+        self.status = 0
+        """0 until an answer begins, and for hot routes that did what they were asked for."""
         self.request_id = ""
 
     async def __call__(self, message: Message) -> None:
         if not self._begun:
             self._begun = True
+            self.status = int(message["status"])
             message["headers"] = self._stamped(message.get("headers", ()))
         await self._send(message)
 

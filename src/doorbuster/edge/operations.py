@@ -1,4 +1,4 @@
-"""For operators: the neighbours that this process calls, as they are, and their breakers by hand.
+"""For operators: the neighbours that this process calls, as they are, their breakers by hand, and who is let in.
 
 By hand is for this process, until it ends; `forced` in a group of the `resilience` settings is for all of them.
 """
@@ -18,6 +18,7 @@ from doorbuster.platform.http.faces import allow
 from doorbuster.platform.neighbour import Neighbours, NeighbourSnapshot
 from doorbuster.platform.neighbour.errors import NeighbourNotFound
 from doorbuster.platform.neighbour.registry import NAME_MAX
+from doorbuster.platform.shedding import Shedder, ShedderSnapshot
 
 NeighbourName = Annotated[str, Meta(min_length=1, max_length=NAME_MAX)]
 
@@ -54,7 +55,7 @@ class BreakersView(Struct, frozen=True):
     items: list[BreakerView]
 
 
-def operation_routes(neighbours: Neighbours) -> Sequence[ControllerRouterHandler]:
+def operation_routes(neighbours: Neighbours, shedder: Shedder) -> Sequence[ControllerRouterHandler]:
     @get("/v1/admin/breakers", guards=[allow("admin")], tags=["operation"], summary="Neighbours and their breakers")
     async def breakers() -> BreakersView:
         return BreakersView([_view(seen) for seen in neighbours.snapshots()])
@@ -71,7 +72,11 @@ def operation_routes(neighbours: Neighbours) -> Sequence[ControllerRouterHandler
             raise NeighbourNotFound
         return _view(seen)
 
-    return [breakers, force]
+    @get("/v1/admin/shedding", guards=[allow("admin")], tags=["operation"], summary="Who is let in, and who is not")
+    async def shedding() -> ShedderSnapshot:
+        return shedder.snapshot()
+
+    return [breakers, force, shedding]
 
 
 def _view(seen: NeighbourSnapshot) -> BreakerView:

@@ -91,3 +91,18 @@ def dispatch(
 
     command = f"doorbuster bench dispatch --tasks {tasks} --couriers {couriers} --rounds {rounds} --seed {seed}"
     _finish(measure_dispatch(tasks, couriers, seed, rounds, command, say), out, json)
+
+
+@app.command()
+def overload(
+    seconds: Annotated[float, typer.Option(min=1, max=300, help="Behind each load.")] = 8.0,
+    shedding: Annotated[bool, typer.Option(help="Off: what happens without it.")] = True,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """A server on SQLite at 1, 2, 5 and 10 times its capacity: durable claims in time, latencies, refusals, recovery."""
+    from doorbuster.lab.bench.overload import measure_overload
+    from doorbuster.lab.bench.stores import run_on_stores
+
+    command = f"doorbuster bench overload --seconds {seconds:g}{'' if shedding else ' --no-shedding'}"
+    _finish(run_on_stores(None, lambda stores: measure_overload(stores, seconds, shedding, command, say)), out, json)

@@ -9,7 +9,7 @@ from doorbuster.kernel.errors import ShopError
 from doorbuster.kernel.principal import Principal
 from doorbuster.kernel.request_context import RequestContext
 from doorbuster.platform.http.problems import problem_of
-from doorbuster.platform.http.raw import NO_SNIFFING, Headers, Message, Receive, Scope, Send
+from doorbuster.platform.http.raw import FAILED, NO_SNIFFING, Headers, Message, Receive, Scope, Send
 
 _START = {"http": "http.response.start", "websocket": "websocket.http.response.start"}
 _BODY = {"http": "http.response.body", "websocket": "websocket.http.response.body"}
@@ -68,6 +68,8 @@ class Exchange:
         """Lets go of itself: what refers to itself waits for the collector, and half of a request's cost would be
         collecting."""
         self.send = self._send
+        if self.status >= 400:
+            self.scope[FAILED] = True
 
     async def answer(self, message: Message) -> None:
         if not self.status:

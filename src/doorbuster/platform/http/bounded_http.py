@@ -7,6 +7,7 @@ of the same connection.
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
 import socket
 import struct
@@ -15,8 +16,10 @@ from typing import Any, Literal, cast
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from doorbuster.kernel.errors import ShopError
+from doorbuster.platform.http.gate import Gate
 from doorbuster.platform.http.problems import ConnectionsFull, HeadTooLarge, MalformedHttp, RequestTooSlow, problem_of
-from doorbuster.platform.http.raw import CLIENT_GONE, NO_SNIFFING
+from doorbuster.platform.http.raw import CLIENT_GONE, NO_SNIFFING, PLACE
+from doorbuster.platform.shedding.shedder import Place
 
 ARRIVAL_S = 15.0
 """Within this time a request must have arrived, from its first byte to the last of its body; and within it a client
@@ -34,7 +37,9 @@ State = Literal["idle", "head", "body", "answering", "draining"]
 
 
 class BoundedHttp(HttpToolsProtocol):
-    def __init__(self, *arguments: Any, arrival_s: float, connections_max: int, **named: Any) -> None:
+    def __init__(
+        self, *arguments: Any, arrival_s: float, connections_max: int, gate: Gate | None = None, **named: Any
+    ) -> None:
         super().__init__(*arguments, **named)
         self._arrival_s = arrival_s
         self._connections_max = connections_max
@@ -46,6 +51,9 @@ class BoundedHttp(HttpToolsProtocol):
         self._upgraded = False
         self._answering: RequestResponseCycle | None = None
         self._half_closed: asyncio.TimerHandle | None = None
+        self._gate = gate
+        self._place: Place | None = None
+        self._shed: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
@@ -68,17 +76,65 @@ class BoundedHttp(HttpToolsProtocol):
         if self._is_one_too_many:
             self._refuse(ConnectionsFull())
             return
+        shed_before = self._shed
         super().data_received(data)
         if self._upgraded:
             return
         cycle = self.cycle
+        if cycle is not None and cycle is self._shed and not cycle.more_body and cycle.scope is self.scope:
+            return  # refused, and whole
         # On the hot path a request is whole now, and being answered.
         if not cycle or cycle.more_body or cycle.response_complete or cycle.scope is not self.scope:
-            self._note_part(len(data))
+            if self._place is not None and cycle and cycle.more_body:
+                self._place.step_out()  # until its body is here: slow clients take nobody's place
+            # After requests that were refused on the spot, most of the data was theirs.
+            self._note_part(len(data) if self._shed is shed_before else 0)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._answering = cycle  # `cycle` of the connection is the last that has arrived, perhaps not yet begun
-        super()._start_asgi_task(cycle, app)
+        if self._gate is None:
+            self._answering = cycle  # `cycle` of the connection is the last that has arrived, perhaps not yet begun
+            super()._start_asgi_task(cycle, app)
+            return
+        place = self._gate.admit(cast("Any", cycle.scope))
+        if place is None:
+            self._shed_now(cycle, self._gate)
+            return
+        self._answering, self._place = cycle, place
+        cast("Any", cycle.scope)[PLACE] = place
+        task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(functools.partial(self._over, cycle, place, self._gate))
+        self.tasks.add(task)
+
+    def _over(self, cycle: RequestResponseCycle, place: Place, gate: Gate, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if self._place is place:
+            self._place = None
+        gate.leave(place, cast("Any", cycle.scope), cycle.response_complete and not cycle.disconnected)
+
+    def _shed_now(self, cycle: RequestResponseCycle, gate: Gate) -> None:
+        """Refuses without a task. What is still to come of the request is read and thrown away."""
+        self._answering = self._shed = cycle
+        cycle.response_started = cycle.response_complete = True
+        keep_alive = cycle.keep_alive and not cycle.waiting_for_100_continue
+        if self.transport.is_closing():
+            return
+        self.transport.write(gate.refusal(cast("Any", cycle.scope), keep_alive))
+        if not keep_alive:
+            self.transport.close()
+        elif self.pipeline:  # each in a turn of its own, or a thousand in a row would be as deep
+            self.loop.call_soon(self.on_response_complete)
+        else:
+            self.on_response_complete()
+        if self.flow.write_paused:
+            self.flow.pause_reading()  # who does not read refusals does not get more of them
+
+    def on_message_complete(self) -> None:
+        cycle = self.cycle
+        if cycle is not None and cycle is self._shed:
+            cycle.more_body = False
+        elif self._place is not None and not self._place.inside and cycle is self._answering:
+            self._place.step_in()
+        super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._no_longer_stalled()
@@ -94,6 +150,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        if self._place is not None:
+            self._place.step_out()  # the client does not read
         self._stalled = self.loop.call_later(self._arrival_s, self._cut_off)
 
     def _cut_off(self) -> None:
@@ -106,6 +164,8 @@ class BoundedHttp(HttpToolsProtocol):
     def resume_writing(self) -> None:
         self._no_longer_stalled()
         super().resume_writing()
+        if self._shed is not None and self._shed is self._answering and not self.pipeline:
+            self.flow.resume_reading()
 
     def _no_longer_stalled(self) -> None:
         if self._stalled is not None:

@@ -22,6 +22,9 @@ NO_STORE = (b"cache-control", b"no-store")
 NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 CONTEXT, FIELDS = "context", "fields"
 """What the door puts into the scope: the request's `RequestContext`, and its headers that decide something."""
+PLACE, FAILED = "place", "failed"
+"""What the server's gate puts there: the place of this request among those under way. And what the application says
+of its answer: that it was an error, so that its time is not taken for that of the work."""
 CLIENT_GONE = "client_gone"
 """What an application puts there for the server: called once if the client leaves before its answer is whole."""
 
@@ -59,6 +62,13 @@ class RawRoute(Struct, frozen=True):
             return None
         parameter = path[len(self.prefix) : len(path) - len(self.suffix)]
         return parameter if parameter and "/" not in parameter else None
+
+
+def step_out(scope: Mapping[str, Any]) -> None:
+    """For an answer without an end: it is under way for hours, and takes nobody's place among the requests."""
+    place = scope.get(PLACE)
+    if place is not None:
+        place.step_out()
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:

@@ -11,6 +11,7 @@ import uvicorn
 
 from doorbuster.platform.http.bounded_http import ARRIVAL_S, BoundedHttp
 from doorbuster.platform.http.bounded_ws import MESSAGE_BYTES_MAX, PING_EVERY_S, PONG_WITHIN_S, BoundedWebSocket
+from doorbuster.platform.http.gate import Gate
 
 BACKLOG = 4096
 KEEP_ALIVE_S = 30
@@ -47,15 +48,18 @@ def connections_within(wanted: int) -> int:
     return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft - FILES_KEPT))
 
 
-def server_for(app: Any, arrival_s: float = ARRIVAL_S, connections_max: int = CONNECTIONS_MAX) -> uvicorn.Server:
+def server_for(
+    app: Any, arrival_s: float = ARRIVAL_S, connections_max: int = CONNECTIONS_MAX, gate: Gate | None = None
+) -> uvicorn.Server:
     """A server whose signals are the caller's business. Run it with `serve(sockets=[bind(...)])`.
 
     One connection more than `connections_max` is answered 503 `connections-full` and closed; WebSockets count too.
+    Whom `gate` does not admit is refused before the application sees them.
     """
     config = uvicorn.Config(
         app,
         loop="none",
-        http=cast(Any, functools.partial(BoundedHttp, arrival_s=arrival_s, connections_max=connections_max)),
+        http=cast(Any, functools.partial(BoundedHttp, arrival_s=arrival_s, connections_max=connections_max, gate=gate)),
         ws=BoundedWebSocket,
         ws_max_size=MESSAGE_BYTES_MAX,
         ws_ping_interval=PING_EVERY_S,

@@ -17,6 +17,7 @@ from doorbuster.edge.gateway.remote.fields import Fields, answer_fields, request
 from doorbuster.edge.gateway.remote.upload import Upload, upload_of
 from doorbuster.edge.gateway.settings import Upstream
 from doorbuster.platform.http.problems import BadGateway, GatewayTimeout, RequestTooSlow, UpstreamUnavailable
+from doorbuster.platform.http.raw import step_out
 
 if TYPE_CHECKING:
     import aiohttp
@@ -126,6 +127,7 @@ async def _pass_back(exchange: Exchange, upstream: Upstream, answer: aiohttp.Cli
     is_stream = answer.content_type == "text/event-stream"
     if is_stream:
         exchange.scope[ENDLESS] = True
+        step_out(exchange.scope)
     stalled_s = upstream.stalled_s * (_EVENT_STREAM_STALLED if is_stream else 1)
     deadline = None if is_stream else exchange.context.deadline
     await exchange.send({"type": "http.response.start", "status": answer.status, "headers": headers})

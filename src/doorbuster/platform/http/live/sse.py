@@ -15,7 +15,7 @@ from doorbuster.platform.bus.hub import Hub
 from doorbuster.platform.http.faces import AnyRequest, principal_of
 from doorbuster.platform.http.live.conduct import Live
 from doorbuster.platform.http.live.following import ReadAfter, pages_after
-from doorbuster.platform.http.raw import NO_STORE, ClientGone, Headers, Receive, Scope, Send
+from doorbuster.platform.http.raw import NO_STORE, ClientGone, Headers, Receive, Scope, Send, step_out
 from doorbuster.platform.sql.paging import BadCursor
 
 HEARTBEAT_S = 15.0
@@ -73,6 +73,7 @@ class EventStream(Response[bytes]):
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
             if not scope.get("head_only"):
                 scope[ENDLESS] = True
+                step_out(scope)
                 cast("asyncio.Timeout", scope[TIME_LIMIT]).reschedule(None)
                 await self._stream(receive, send, live.lifetime_s(live.expires_ms(scope)))
             await send({"type": "http.response.body", "body": b""})
