@@ -13,7 +13,9 @@ from doorbuster.platform.http.raw import RawRoute, Scope
 from doorbuster.platform.shedding import Shedder, SheddingSettings
 from live_server import UNTIL_S, live_server
 
-TWO = SheddingSettings(limit_min=2, limit_initial=2, limit_max=2, browse_percent=50, analytics_percent=50)
+TWO = SheddingSettings(
+    refusal_wait_ms_max=2, limit_min=2, limit_initial=2, limit_max=2, browse_percent=50, analytics_percent=50
+)
 BODY = b'{"quantity":1}'
 
 
@@ -30,7 +32,8 @@ class Counter:
         return 201, b"{}"
 
     def route(self) -> RawRoute:
-        return RawRoute("POST", "/v1/sales/", "/claims", "sale_id", self.answer, {"responses": {}}, {})
+        described = {"responses": {}}
+        return RawRoute("POST", "/v1/sales/", "/claims", "sale_id", self.answer, described, {}, ends_with_client=True)
 
 
 class Client:
@@ -181,7 +184,6 @@ async def test_who_leaves_gives_the_place_back():
         client.send()
         await until(lambda: counter.asked == 1)
         client.close()
-        counter.go_on.set()
         await until(lambda: shedder.under_way == 0)
     assert shedder.snapshot().shortest_ms == {}  # nobody had the answer: its time says nothing
 

@@ -206,3 +206,11 @@ def test_whatever_happens_the_limit_keeps_its_bounds_and_urgency_its_order(
         world.now_s += 0.1
         world.shedder.tick(0.0)
     assert world.shedder.limit == SETTINGS.limit_initial
+
+
+def test_few_are_refused_at_once_and_many_in_turn_but_nobody_waits_longer_than_the_bound():
+    world = World(replace(SETTINGS, refusals_per_s=100, refusal_wait_ms_max=40))
+    waits_s = [round(world.shedder.refusal_wait_s(), 6) for _ in range(100)]
+    assert waits_s[:4] == [0.0, 0.01, 0.02, 0.03] and max(waits_s) == 0.04
+    world.now_s += 1
+    assert world.shedder.refusal_wait_s() == 0.0

@@ -100,7 +100,7 @@ def overload(
     out: Out = None,
     json: Json = False,
 ) -> None:
-    """A server on SQLite at 1, 2, 5 and 10 times its capacity: durable claims in time, latencies, refusals, recovery."""
+    """A server on SQLite at 1, 2, 5 and 10 times its capacity: durable claims in time, refusals, recovery."""
     from doorbuster.lab.bench.overload import measure_overload
     from doorbuster.lab.bench.stores import run_on_stores
 

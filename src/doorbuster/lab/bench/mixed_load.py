@@ -19,7 +19,8 @@ from doorbuster.lab.stampede.wire import ClaimWriter
 
 CONNECTIONS = 256
 CLOSED_CONNECTIONS = 64
-WAITING_MAX = 65_536
+WAITING_MAX = 256
+"""Requests that wait for a connection in the generator. More would only be older when they are sent."""
 DEADLINE_S = 1.0
 """From when a request was due. What is answered later is no use to anybody."""
 NAP_S, BURST_MAX = 0.001, 64

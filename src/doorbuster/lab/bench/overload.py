@@ -71,7 +71,7 @@ class OverloadReport(Measured, frozen=True, kw_only=True):
             f"  at 10x ({found.offered_10x:.1f}x was sent): goodput {found.goodput_ratio_10x:.0%} of peak, "
             f"p99 {found.p99_ratio_10x:.1f} times unloaded; recovered after {found.recovery_s:.1f} s",
             "",
-            *circumstances(self.machine, self.command),
+            *circumstances(self.as_json()),
         ]
         return "\n".join(lines)
 
@@ -128,11 +128,10 @@ def _result(capacity_per_s: float, unloaded: Phase, loads: dict[str, Phase], lul
 
 def _breaches(phases: Sequence[Phase]) -> list[str]:
     """Answers that no load explains: whatever was neither done nor refused as overloaded."""
-    odd = [
+    return [
         f"{name}: {count} answers were {outcome}"
         for phase in phases
         for name, outcomes in phase.classes.items()
         for outcome, count in outcomes.items()
         if outcome.isdigit() and outcome not in ("200", "201", "503")
     ]
-    return odd

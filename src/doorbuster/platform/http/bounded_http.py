@@ -27,6 +27,8 @@ must take something of an answer that it does not read fast enough."""
 HEAD_BYTES_MAX = 64 * 1024
 """Of a request line and headers that come in pieces; a whole one is bounded by what is read at once (256 KiB)."""
 
+REFUSED_AT_ONCE_S = 0.001
+"""A refusal that would wait less does not wait."""
 TOLD_MAX, TOLD_WITHIN_S = 64, 1.0
 """How many connections beyond the bound are kept until they ask and are refused with a 503, and how long at most."""
 HALF_CLOSED_S = 1.0
@@ -81,7 +83,7 @@ class BoundedHttp(HttpToolsProtocol):
         if self._upgraded:
             return
         cycle = self.cycle
-        if cycle is not None and cycle is self._shed and not cycle.more_body and cycle.scope is self.scope:
+        if cycle is self._shed and self._shed is not None and not cycle.more_body and cycle.scope is self.scope:
             return  # refused, and whole
         # On the hot path a request is whole now, and being answered.
         if not cycle or cycle.more_body or cycle.response_complete or cycle.scope is not self.scope:
@@ -97,7 +99,12 @@ class BoundedHttp(HttpToolsProtocol):
             return
         place = self._gate.admit(cast("Any", cycle.scope))
         if place is None:
-            self._shed_now(cycle, self._gate)
+            self._answering = self._shed = cycle
+            wait_s = self._gate.shedder.refusal_wait_s()
+            if wait_s < REFUSED_AT_ONCE_S:
+                self._shed_now(cycle, self._gate)
+            else:
+                self.loop.call_later(wait_s, self._shed_now, cycle, self._gate)
             return
         self._answering, self._place = cycle, place
         cast("Any", cycle.scope)[PLACE] = place
@@ -113,7 +120,6 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _shed_now(self, cycle: RequestResponseCycle, gate: Gate) -> None:
         """Refuses without a task. What is still to come of the request is read and thrown away."""
-        self._answering = self._shed = cycle
         cycle.response_started = cycle.response_complete = True
         keep_alive = cycle.keep_alive and not cycle.waiting_for_100_continue
         if self.transport.is_closing():
@@ -130,7 +136,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         cycle = self.cycle
-        if cycle is not None and cycle is self._shed:
+        if cycle is self._shed and self._shed is not None:
             cycle.more_body = False
         elif self._place is not None and not self._place.inside and cycle is self._answering:
             self._place.step_in()

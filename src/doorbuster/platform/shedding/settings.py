@@ -40,6 +40,12 @@ class SheddingSettings(Struct, frozen=True, forbid_unknown_fields=True):
     analytics_percent: Percent = 50
     retry_after_s: Annotated[int, Meta(ge=1, le=3_600)] = 1
 
+    refusals_per_s: Annotated[int, Meta(ge=1, le=1_000_000)] = 2_000
+    """When more are refused than this, a refusal waits for its turn: whoever is told at once comes back at once, and
+    refusing would be all that the server does."""
+    refusal_wait_ms_max: Annotated[int, Meta(ge=0, le=1_000)] = 40
+    """No refusal waits longer."""
+
     def percent_of(self, priority: Priority) -> int:
         match priority:
             case Priority.PAY:

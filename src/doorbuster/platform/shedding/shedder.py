@@ -63,6 +63,7 @@ class Shedder:
         self._limit = ConcurrencyLimit(value, now_s())
         self._window_ends_s = now_s() + value.window_ms / 1000
         self._under_way = 0
+        self._next_refusal_s = 0.0
         self._room = [0] * len(Priority)
         self._inside = [0] * len(Priority)
         self._admitted = [0] * len(Priority)
@@ -77,6 +78,14 @@ class Shedder:
     @property
     def limit(self) -> int:
         return self._limit.limit
+
+    def refusal_wait_s(self) -> float:
+        """How long whoever was just refused waits to be told."""
+        now_s, settings = self._now_s(), self._settings()
+        turn_s = max(now_s, self._next_refusal_s)
+        wait_s = min(turn_s - now_s, settings.refusal_wait_ms_max / 1000)
+        self._next_refusal_s = now_s + wait_s + 1 / settings.refusals_per_s
+        return wait_s
 
     @property
     def retry_after_s(self) -> int:
