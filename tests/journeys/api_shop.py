@@ -167,8 +167,9 @@ class ApiShop:
         return sku_id
 
     def sale(self, who: str = "merchant", **changes: object) -> Any:
-        sku_id = self.sku_in_stock(who)
-        return self.post("/v1/sales", who, self.sale_body(sku_id, **changes))
+        terms = self.sale_body("", **changes)
+        terms["sku_id"] = self.sku_in_stock(who, max(1000, terms["units"]))
+        return self.post("/v1/sales", who, terms)
 
     def claim(self, sale_id: str, who: str = "owner", quantity: int = 1) -> Any:
         return self.post(f"/v1/sales/{sale_id}/claims", who, {"quantity": quantity})
