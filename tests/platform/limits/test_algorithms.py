@@ -233,3 +233,10 @@ class TestSlidingWindow:
         assert await bench.admitted(20) == 0
         await bench.advance(2)
         assert await bench.admitted(20) == 10, "a slot was shortened with the period"
+
+    async def test_what_has_gone_by_the_old_period_stays_gone(self, bench: Bench):
+        await bench.open(SlidingWindow(), limit=10, period_s=10.0)
+        assert await bench.admitted(20) == 10
+        await bench.advance(11)
+        bench.change(limit=10, period_s=1000.0)
+        assert await bench.admitted(20) == 10

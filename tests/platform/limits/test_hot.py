@@ -86,7 +86,7 @@ async def test_only_the_hot_value_is_limited():
 
 
 async def test_a_crowd_of_values_in_a_small_sketch_limits_nobody_who_is_not_hot():
-    door = Door(HotSettings(hot_per_s=20.0, half_life_s=2.0, values_max=10))
+    door = Door(HotSettings(hot_per_s=20.0, half_life_s=2.0, values_max=10), limit=1, period_s=86_400)
     dice = random.Random(3)
     for _ in range(20_000):
         door.now_s += 0.001  # a thousand a second, five of each value

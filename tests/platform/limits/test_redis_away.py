@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from doorbuster.platform.limits import hasty_redis
 from doorbuster.platform.limits.algorithms.port import Algorithm
 from doorbuster.platform.limits.hasty_redis import HastyRedis
 from doorbuster.platform.limits.pause import Pause
@@ -115,6 +116,17 @@ async def test_who_had_more_than_their_share_gets_no_more(
 
 
 @each
+async def test_what_redis_refused_does_not_count_against_the_share(
+    own_redis: RedisServer, instance: OpenInstance, algorithm: type[Algorithm]
+):
+    door, other = instance(algorithm()), instance(algorithm())
+    assert await other.burst() == LIMIT
+    assert await door.burst() == 0
+    own_redis.stop()
+    assert await door.burst() == SHARE
+
+
+@each
 async def test_killed_in_the_middle_of_a_burst(
     own_redis: RedisServer, instance: OpenInstance, algorithm: type[Algorithm]
 ):
@@ -145,7 +157,10 @@ async def test_flushed_in_the_middle_of_a_burst_forgives_an_instance_nothing(
     assert door.admitted == LIMIT
 
 
-async def test_stopped_costs_one_round_trip_and_one_at_each_return(own_redis: RedisServer, instance: OpenInstance):
+async def test_stopped_costs_one_round_trip_and_one_at_each_return(
+    own_redis: RedisServer, instance: OpenInstance, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(hasty_redis, "BATCH_MAX", 10)
     door = instance(ALGORITHMS["FixedWindow"](), limit_s=0.5)
     assert await door.burst(5) == 5
     own_redis.signal(signal.SIGSTOP)

@@ -67,7 +67,7 @@ class SharedLimiter:
         return decision
 
     def _without_redis(self, settings: LimitSettings, key: str, cost: int) -> Decision:
-        if self._when_away == "share" or not settings.enabled:
+        if self._when_away == "share":
             return self._book.take_by(share_of(settings, max(1, self._instances())), key, cost)
         quota = self._algorithm.quota(settings)
         if self._when_away == "open":
