@@ -4,7 +4,7 @@ BIN := .venv/bin
 WORKERS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
-.PHONY: setup demo serve test check bench lock clean
+.PHONY: setup demo serve test proof check bench lock clean
 
 # Installing happens once per change of the requirements; the stamp files remember it.
 setup: .venv/run.stamp
@@ -32,6 +32,12 @@ serve: setup
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(ARGS)
+
+# The long runs of what `make test` runs shortly: hours. RUNS and ORDERS are their lengths.
+RUNS ?= 100000
+ORDERS ?= 1000
+proof: .venv/dev.stamp
+	PAYMENTS_RUNS=$(RUNS) PAYMENTS_ORDERS=$(ORDERS) $(BIN)/python -m pytest -s --timeout 0 -n 0 $(ARGS) tests/contexts/payments/test_state_machine.py tests/contexts/payments/test_misbehaviour.py
 
 check: .venv/dev.stamp
 	$(BIN)/ruff format --check .

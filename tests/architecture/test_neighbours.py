@@ -59,6 +59,7 @@ def test_who_asks_whom_is_no_circle():
     assert graph == {
         "accounts": set(),
         "catalog": set(),
+        "configuration": set(),
         "inventory": {"catalog"},
         "flash_sale": {"catalog", "inventory"},
         "payments": set(),

@@ -12,6 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from doorbuster.apps.shop import Shop, open_shop
 from doorbuster.edge.api import build_api
+from doorbuster.edge.operations import operation_routes
 from doorbuster.kernel.errors import Unauthenticated
 from doorbuster.platform.http.faces import allow, public, roles_of
 from doorbuster.platform.http.live import LiveRoute
@@ -47,6 +48,7 @@ def live_routes(shop: Shop) -> list[LiveRoute]:
 @pytest.fixture
 def api(shop: Shop, raw_routes: list[RawRoute], live_routes: list[LiveRoute]) -> Litestar:
     routes = [route for context in shop.contexts for route in context.faces().routes]
+    routes += operation_routes(shop.platform.neighbours)
     return build_api(routes, raw_routes, everything_ready, live_routes)
 
 

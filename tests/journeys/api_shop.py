@@ -25,7 +25,8 @@ import httpx
 
 from doorbuster.apps.shop import CONTEXTS, migrate_all, open_shop
 from doorbuster.edge.api import build_api
-from doorbuster.kernel.principal import ACCOUNT_ROLES, Principal, Role
+from doorbuster.edge.operations import operation_routes
+from doorbuster.kernel.principal import ACCOUNT_ROLES, ROLES, Principal, Role
 from doorbuster.lab.payment_simulator.signatures import sign
 from doorbuster.lab.payment_simulator.simulator_process import SimulatorProcess
 from doorbuster.platform.http.faces import roles_of
@@ -43,6 +44,8 @@ QUIET_S = 0.4
 RAW_S_MAX = 10.0
 HOUSEKEEPING = ("next_check_ms", "checks")
 """Columns that the back room moves on by itself while a payment is open."""
+CREATED_AT = frozenset({"/v1/conversations", "/v1/products", "/v1/sales", "/v1/carts"})
+"""Where the address of what was created is that of the collection and its id."""
 PASSWORD = "correct horse battery"
 HOUR_S = 3600
 YUAN = "CNY"
@@ -53,8 +56,10 @@ ROLE_OF: Mapping[str, Role] = {
     "merchant": "merchant",
     "rival": "merchant",
     "courier": "courier",
+    "rider": "courier",
     "support": "support",
     "admin": "admin",
+    "guest": "guest",
 }
 
 
@@ -80,6 +85,8 @@ class ApiShop:
     people: Mapping[str, Person]
     client: httpx.Client
     simulator_url: str = ""
+    acknowledged: dict[str, str] = field(default_factory=dict)
+    """Where what was created can be read, and by whom."""
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     @property
@@ -88,8 +95,8 @@ class ApiShop:
         return host, int(port)
 
     def key(self) -> str:
-        """An idempotency key that nobody has used."""
-        return f"key-{next(self._numbers)}"
+        """An idempotency key that nobody has used, also of another server on the same data."""
+        return f"key-{self.address[1]}-{next(self._numbers)}"
 
     def role_of(self, who: str) -> Role:
         return ROLE_OF[who]
@@ -111,16 +118,31 @@ class ApiShop:
             sent["Idempotency-Key"] = key
         if isinstance(body, bytes):
             return self.client.request(method, path, content=body, headers={"Content-Type": "application/json"} | sent)
-        return self.client.request(method, path, json=body, headers=sent)
+        request = self.client.build_request(method, path, json=body, headers=sent)
+        response = self.client.send(request, stream=True)
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            response.close()  # it has no end
+        else:
+            response.read()
+        return response
 
     def get(self, path: str, who: str | None = None) -> Any:
         return good(self.ask("GET", path, who), 200)
 
     def post(self, path: str, who: str | None, body: object, status: int = 201) -> Any:
-        return good(self.ask("POST", path, who, body, key=self.key()), status)
+        answer = good(self.ask("POST", path, who, body, key=self.key()), status)
+        if who is not None and status == 201:
+            if "order_id" in answer and path.endswith("/checkout"):
+                self.acknowledged[f"/v1/orders/{answer['order_id']}"] = who
+            elif path in CREATED_AT and "id" in answer:
+                self.acknowledged[f"{path}/{answer['id']}"] = who
+        return answer
+
+    def put(self, path: str, who: str | None, body: object) -> Any:
+        return good(self.ask("PUT", path, who, body), 200)
 
     def product(self, who: str = "merchant", amount: int = 1990) -> Any:
-        code = f"SKU-{next(self._numbers)}"
+        code = f"SKU-{self.key()}".upper()
         sku = {"code": code, "price": {"amount": amount, "currency": YUAN}}
         body = {"title": {"en": "Tea tray", "zh": "茶盘"}, "category": "tea", "status": "active", "skus": [sku]}
         return self.post("/v1/products", who, body)
@@ -266,12 +288,12 @@ def api_shop(
 ) -> Generator[ApiShop]:
     """A server on a fresh data folder; its log must not hold a failure in the end."""
     settings = Settings(data=str(folder / "data"), database=DatabaseSettings(url=database_url))
-    people = run(_hire(settings))
+    people = run(hire(settings))
     log = folder / "server.log"
     with _simulator(settings, folder, with_payments) as simulator_url:
-        process = _start(settings, log, simulator_url, back_room, environment)
+        process = start(settings, log, simulator_url, back_room, environment)
         try:
-            base_url = _await_ready(process, log)
+            base_url = await_ready(process, log)
             with httpx.Client(base_url=base_url, verify=False, timeout=30) as client:
                 shop = ApiShop(base_url, Path(settings.data), log, settings, people, client, simulator_url)
                 yield shop
@@ -279,7 +301,7 @@ def api_shop(
                 assert failures == []
                 assert "Traceback" not in log.read_text("utf-8", "replace")
         finally:
-            _stop(process)
+            stop(process)
 
 
 @contextmanager
@@ -297,7 +319,7 @@ def empty_database(server: PostgresServer) -> Iterator[str]:
     run(execute(f'DROP DATABASE "{name}" WITH (FORCE)'))
 
 
-async def _hire(settings: Settings) -> dict[str, Person]:
+async def hire(settings: Settings) -> dict[str, Person]:
     """The people of the tests, and tokens that outlive them. None has a password: hashing one takes its time."""
     if settings.database.url:
         await migrate_all(settings)
@@ -318,7 +340,7 @@ def _simulator(settings: Settings, folder: Path, wanted: bool) -> Iterator[str]:
         yield simulator.base_url
 
 
-def _start(
+def start(
     settings: Settings, log: Path, simulator_url: str, back_room: bool, environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
     # Not port 0: the payment provider must know where to call back before the server listens.
@@ -333,7 +355,7 @@ def _start(
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=file, env=variables)
 
 
-def _await_ready(process: subprocess.Popen[bytes], log: Path) -> str:
+def await_ready(process: subprocess.Popen[bytes], log: Path) -> str:
     assert process.stdout is not None
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
@@ -342,7 +364,7 @@ def _await_ready(process: subprocess.Popen[bytes], log: Path) -> str:
     return json.loads(line)["base_url"]
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         process.wait(STOP_S_MAX)
@@ -433,7 +455,9 @@ async def _routes_of_the_app(settings: Settings) -> list[Route]:
     async with open_shop(settings) as shop:
         faces = [context.faces() for context in shop.contexts]
         raw = [route for face in faces for route in face.raw_routes]
-        api = build_api([route for face in faces for route in face.routes], raw, ready)
+        live = [route for face in faces for route in face.live_routes]
+        operations = operation_routes(shop.platform.neighbours)
+        api = build_api([*(route for face in faces for route in face.routes), *operations], raw, ready, live)
         found = [
             Route(method, getattr(route, "path_format", route.path), roles_of(handler))
             for route in api.routes
@@ -442,5 +466,16 @@ async def _routes_of_the_app(settings: Settings) -> list[Route]:
             if method != "OPTIONS"
         ]
         return found + [
-            Route(route.method, route.path, ACCOUNT_ROLES if route.operation.get("security") else ()) for route in raw
+            Route(
+                route.method,
+                route.path,
+                _roles_of_operation(route.operation) if route.operation.get("security") else (),
+            )
+            for route in raw
         ]
+
+
+def _roles_of_operation(operation: Mapping[str, Any]) -> tuple[Role, ...]:
+    """What the description of a raw route says, as the documents of all others do; any account if it names none."""
+    named = operation.get("description", "").partition("Roles: ")[2]
+    return tuple(role for role in ROLES if role in named) or ACCOUNT_ROLES

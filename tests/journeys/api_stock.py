@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from msgspec import Struct
 
-from journeys.api_shop import PASSWORD, YUAN, ApiShop, problem
+from journeys.api_shop import PASSWORD, YUAN, ApiShop, eventually, problem
 
 PRICE = {"amount": 990, "currency": YUAN}
 ADDRESS = {"recipient": "Ann", "phone": "+86 10 1234", "country": "CN", "city": "北京", "street": "长安街 1"}
@@ -73,6 +73,8 @@ def stocked(shop: ApiShop) -> Stock:
     """Fills the shop, and waits until it has come to rest."""
     closed = shop.sale()
     shop.post(f"/v1/sales/{closed['id']}/close", "merchant", None, 200)
+    stock_of = f"/v1/stock?sku_id={closed['sku_id']}"
+    eventually(lambda: shop.get(stock_of, "merchant")["warehouses"][0]["allotted"] == 0, "the rest is back in stock")
     stock = Stock(
         product=shop.product(),
         open_sale=shop.sale(limit_per_customer=10),

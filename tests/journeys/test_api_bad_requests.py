@@ -166,7 +166,7 @@ def test_idempotency_keys_that_are_missing_or_none(shop: ApiShop, stock: Stock):
 
 
 def test_a_key_used_again_gets_the_same_answer_or_is_refused(shop: ApiShop, stock: Stock):
-    sale_id, sku_id = stock.open_sale["id"], stock.product["skus"][0]["id"]
+    sale_id, sku_id = stock.open_sale["id"], shop.sku_in_stock()
     product = {"title": {"en": "x"}, "category": "tea", "skus": [{"code": "AGAIN", "price": PRICE}]}
     created: list[tuple[str, str | None, dict[str, Any], dict[str, Any]]] = [
         (f"/v1/sales/{sale_id}/claims", "owner", {"quantity": 1}, {"quantity": 2}),

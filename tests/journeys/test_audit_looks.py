@@ -13,17 +13,17 @@ from doorbuster.platform.bus.consumer import Consumer
 from doorbuster.platform.bus.outbox import START, Position
 from doorbuster.platform.bus.progress import Flow
 
-TOTAL = Money(990, "CNY")
+TOTAL, NOTHING = Money(990, "CNY"), Money(0, "CNY")
 SOMEBODY = Consumer("somebody", "somewhere", (), lambda _tx, _envelopes: None)
 CLAIM = ClaimFact(1, 7, TOTAL, released=False, pay_by_ms=0)
 
 
-def order(status: str, payment_id: int | None = None, order_id: int = 1) -> OrderFact:
-    return OrderFact(order_id, 7, status, TOTAL, payment_id, from_sale=True)
+def order(status: str, payment_id: int | None = None, order_id: int = 1, back: Money = NOTHING) -> OrderFact:
+    return OrderFact(order_id, 7, status, TOTAL, payment_id, 3, (), back, sent_off=False)
 
 
-def payment(status: str, payment_id: int = 5, order_id: int = 1) -> PaymentFact:
-    return PaymentFact(payment_id, order_id, TOTAL, status)
+def payment(status: str, payment_id: int = 5, order_id: int = 1, back: Money = NOTHING) -> PaymentFact:
+    return PaymentFact(payment_id, order_id, TOTAL, status, back)
 
 
 @dataclass
@@ -132,3 +132,11 @@ async def test_one_payment_for_two_orders_is_named() -> None:
     both = [order("paid", 5), order("paid", 5, order_id=2)]
     check = (await checks(Books([both], [payment("captured")])))[CAPTURED]
     assert check.breaches == ("order 2 counts as paid by payment 5 of order 1",)
+
+
+async def test_money_that_an_order_gave_back_and_its_payment_did_not_is_named() -> None:
+    some = Money(90, "CNY")
+    check = (await checks(Books([[order("paid", 5, back=some)]], [payment("captured")])))[PAID]
+    assert check.breaches == ("order 1 gives 90 back, payment 5 0",)
+    arrived = Books([[order("paid", 5, back=some)]], [payment("captured", back=some)])
+    assert (await checks(arrived))[PAID].verdict == "holds"

@@ -15,6 +15,7 @@ from doorbuster.lab.bench.consumer import ConsumerFigures
 from doorbuster.lab.bench.hot_sku import HotFigures
 from doorbuster.lab.bench.http_claims import HttpFigures
 from doorbuster.lab.bench.machine import Durability, describe_machine
+from doorbuster.lab.bench.report import write_files
 from doorbuster.lab.bench.result import BenchResult
 from doorbuster.lab.bench.start import StartFigures
 from doorbuster.lab.bench.stores import Skipped
@@ -108,8 +109,9 @@ def test_the_whole_bench_writes_its_files(
     monkeypatch.setattr(run, "ROUNDS", 1)
     monkeypatch.setattr("doorbuster.lab.bench.start.SETTLE_S", 0.5)
     said: list[str] = []
-    done = run.run_bench(0.1, postgres.url, tmp_path / "out", said.append)
+    done = run.run_bench(0.1, postgres.url, said.append)
     assert done.ok, done.breaches
+    write_files(done, tmp_path / "out")
     written: dict[str, Any] = json.loads((tmp_path / "out" / "bench.json").read_text())
     assert written == json.loads(json.dumps(done.as_json()))
     assert set(written["start"]["rss_mb"]) == {"door", "back_room"}

@@ -15,6 +15,7 @@ from doorbuster.apps.rooms import run_rooms
 from doorbuster.apps.shop import open_shop
 from doorbuster.platform.bus.wakeups import Wakeups
 from doorbuster.platform.settings.tree import Settings
+from doorbuster.platform.telemetry.log_level import follow_log_level
 from doorbuster.platform.telemetry.logs import configure_logs
 
 NICENESS = 5
@@ -29,6 +30,7 @@ async def work(settings: Settings) -> None:
     wakeups.forward_to(_tell_parent)
     os.set_blocking(sys.stdout.fileno(), False)
     async with open_shop(settings, wakeups) as shop:
+        follow_log_level(shop.platform.runtime, settings.process.log_level)
         working = asyncio.create_task(run_rooms(shop, ("back",)), name="rooms")
         listening = asyncio.create_task(_listen(wakeups), name="parent")
         await asyncio.wait({working, listening}, return_when=asyncio.FIRST_COMPLETED)

@@ -6,6 +6,8 @@ from doorbuster.apps.shop import Shop
 from doorbuster.edge.api import Ready, build_api
 from doorbuster.edge.door import Door
 from doorbuster.edge.live_door import LiveDoor
+from doorbuster.edge.operations import operation_routes
+from doorbuster.platform.fallback import FEATURES
 from doorbuster.platform.http.live import Live
 
 
@@ -13,7 +15,10 @@ def build_app(shop: Shop, ready: Ready) -> Door:
     faces = [context.faces() for context in shop.contexts]
     raw_routes = [route for face in faces for route in face.raw_routes]
     live_routes = [route for face in faces for route in face.live_routes]
-    api = build_api([route for face in faces for route in face.routes], raw_routes, ready, live_routes)
+    routes = [route for face in faces for route in face.routes]
+    routes += operation_routes(shop.platform.neighbours)
+    api = build_api(routes, raw_routes, ready, live_routes)
     http, clock = shop.settings.http, shop.platform.clock
-    live = Live(shop.settings.live, shop.ring, clock)
+    features = shop.platform.runtime.live(FEATURES)
+    live = Live(shop.settings.live, shop.ring, clock, lambda: features().live_streams)
     return Door(api, raw_routes, shop.ring, http.body_bytes_max, http.request_timeout_s, LiveDoor(live, live_routes))

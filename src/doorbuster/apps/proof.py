@@ -25,6 +25,7 @@ async def audit_shop(shop: Shop) -> AuditReport:
         shop.delivery.service,
         shop.notifications.service,
         shop.support.service,
+        shop.configuration.service,
     )
     for context in books:
         checks += await context.audit()

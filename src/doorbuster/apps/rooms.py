@@ -27,7 +27,7 @@ log = structlog.get_logger("rooms")
 async def run_rooms(shop: Shop, rooms: Collection[Room]) -> None:
     """Runs what belongs into these rooms until cancelled. A task that fails ends the process: it is restarted."""
     async with asyncio.TaskGroup() as tasks:
-        for name, work in _work(shop, rooms):
+        for name, work in work_of(shop, rooms):
             tasks.create_task(_awaited(work), name=name)
 
 
@@ -35,12 +35,13 @@ async def _awaited(work: Awaitable[None]) -> None:
     await work
 
 
-def _work(shop: Shop, rooms: Collection[Room]) -> list[tuple[str, Awaitable[None]]]:
+def work_of(shop: Shop, rooms: Collection[Room]) -> list[tuple[str, Awaitable[None]]]:
+    """Relays and tasks by name, none of them begun."""
     work: list[tuple[str, Awaitable[None]]] = [("worker-lease", shop.lease.keep())]
     for context in shop.contexts:
         if context.consumers_room in rooms:
             work += [(f"relay {relay.consumer.name}", relay.run()) for relay in relays(shop, context)]
-        work += [(task.name, task.run()) for task in context.tasks if task.room in rooms]
+        work += [(task.name, task.run()) for task in context.tasks if task.room in (*rooms, "every")]
     if "front" in rooms:
         work.append(("housekeeping", _keep_house(shop)))
     return work

@@ -22,6 +22,7 @@ from doorbuster.platform.bus.wakeups import Wakeups
 from doorbuster.platform.context import Room
 from doorbuster.platform.settings.tree import Settings
 from doorbuster.platform.sql.database import Database, Tx
+from doorbuster.platform.telemetry.log_level import follow_log_level
 
 log = structlog.get_logger("serve")
 
@@ -38,6 +39,7 @@ async def serve(settings: Settings, announce: bool = False) -> None:
         settings = _with_port(settings, listener.getsockname()[1])
         wakeups = Wakeups()
         async with open_shop(settings, wakeups) as shop, _back_room(settings, wakeups) as back_room:
+            follow_log_level(shop.platform.runtime, settings.process.log_level)
             await _serve_shop(shop, listener, back_room, announce)
 
 

@@ -6,9 +6,11 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from doorbuster.apps.runtime_settings import new_runtime
 from doorbuster.contexts.accounts import wiring as accounts
 from doorbuster.contexts.catalog import wiring as catalog
 from doorbuster.contexts.checkout import wiring as checkout
+from doorbuster.contexts.configuration import wiring as configuration
 from doorbuster.contexts.delivery import wiring as delivery
 from doorbuster.contexts.flash_sale import wiring as flash_sale
 from doorbuster.contexts.inventory import wiring as inventory
@@ -39,6 +41,7 @@ CONTEXTS = (
     "delivery",
     "notifications",
     "support",
+    "configuration",
 )
 WORKERS = "workers"
 
@@ -60,6 +63,7 @@ class Shop:
     delivery: delivery.DeliveryContext
     notifications: notifications.NotificationsContext
     support: support.SupportContext
+    configuration: configuration.ConfigurationContext
 
     @property
     def contexts(self) -> Sequence[Context]:
@@ -74,6 +78,7 @@ class Shop:
             self.delivery.context,
             self.notifications.context,
             self.support.context,
+            self.configuration.context,
         ]
 
     async def close(self) -> None:
@@ -102,6 +107,7 @@ HISTORIES = {
     "delivery": delivery.HISTORY,
     "notifications": notifications.HISTORY,
     "support": support.HISTORY,
+    "configuration": configuration.HISTORY,
 }
 
 
@@ -129,10 +135,11 @@ async def open_shop(settings: Settings, wakeups: Wakeups | None = None) -> Async
     try:
         await _check_migrations(settings, databases, clock.now_ms())
         lease = await WorkerLease.take(databases[WORKERS], clock)
-        platform = Platform(settings, clock, lease.ids, wakeups or Wakeups())
+        platform = Platform(settings, clock, lease.ids, wakeups or Wakeups(), new_runtime(settings))
         ring = KeyRing(secrets.signing_keys(), clock)
         shop = _build(settings, platform, lease, ring, databases, secrets.webhook_secrets)
         try:
+            await shop.configuration.service.load()  # what is set holds from the first request on
             yield shop
         finally:
             await shop.close()
@@ -196,4 +203,5 @@ def _build(
             platform, databases["notifications"], built_accounts.service, built_orders.service
         ),
         support=support.build(platform, databases["support"]),
+        configuration=configuration.build(platform, databases["configuration"]),
     )

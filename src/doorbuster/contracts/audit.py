@@ -45,6 +45,8 @@ class ClaimFact(Struct, frozen=True):
 
 
 class OrderFact(Struct, frozen=True):
+    """`lines`: units per line, less those that were returned to stock."""
+
     order_id: int
     customer_id: int
     status: str
@@ -90,13 +92,13 @@ class SaleFact(Struct, frozen=True):
 
 
 class PaymentFact(Struct, frozen=True):
-    """`refunded` is how much of `amount` has gone back."""
+    """`refund_requested` is how much of `amount` was asked back, whether or not the provider has given it back yet."""
 
     payment_id: int
     order_id: int
     amount: Money
     status: str
-    refunded: Money
+    refund_requested: Money
 
 
 class AuditsClaims(Protocol):

@@ -54,6 +54,13 @@ class NotForSale(Unprocessable):
     title = "This SKU is not for sale"
 
 
+class CheckoutFailed(Conflict):
+    """The cart is open again. `reason` says why; out of stock has an answer of its own."""
+
+    slug = "checkout-failed"
+    title = "This order could not be placed; nothing is owed"
+
+
 class DestinationMissing(Conflict):
     slug = "destination-missing"
     title = "The cart says not where to send it"

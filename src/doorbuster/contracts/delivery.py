@@ -73,6 +73,17 @@ class CourierAssigned(Event, frozen=True, tag="delivery.courier-assigned"):
         return self.order_id
 
 
+class CourierCalledOff(Event, frozen=True, tag="delivery.courier-called-off"):
+    """A courier is not asked for this order any more, or does not carry it any more, without having said so."""
+
+    order_id: int
+    courier_id: int
+
+    @property
+    def aggregate_id(self) -> int:
+        return self.order_id
+
+
 class OfferMade(Event, frozen=True, tag="delivery.offer-made"):
     """A courier is asked, and nobody else, until `expires_ms`."""
 

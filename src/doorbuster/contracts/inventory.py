@@ -30,6 +30,11 @@ class WarehouseCodeTaken(Conflict):
     title = "This merchant has a warehouse with this code"
 
 
+class TooManyWarehouses(Conflict):
+    slug = "too-many-warehouses"
+    title = "This merchant has as many warehouses as one may have"
+
+
 class OutOfStock(Conflict):
     """`sku_ids` tells of which there is not enough."""
 

@@ -23,6 +23,11 @@ class PaymentNotFound(NotFound):
     title = "There is no such payment"
 
 
+class StatementTooLong(Unprocessable):
+    slug = "statement-too-long"
+    title = "A statement of this length is not compared at once"
+
+
 class PaymentAmountInvalid(InvalidRequest):
     slug = "payment-amount-invalid"
     title = "Only an amount above zero can be paid"

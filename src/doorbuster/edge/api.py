@@ -20,7 +20,8 @@ from doorbuster.edge.openapi import complete_document
 from doorbuster.edge.problem_pages import problem_routes
 from doorbuster.edge.refusals import HANDLERS, allowed
 from doorbuster.kernel.errors import Unavailable
-from doorbuster.platform.http.faces import allow, public
+from doorbuster.kernel.ids import parse_id
+from doorbuster.platform.http.faces import AnyRequest, allow, public
 from doorbuster.platform.http.live import LiveRoute
 from doorbuster.platform.http.problems import UpgradeRequired
 from doorbuster.platform.http.raw import RawRoute
@@ -66,7 +67,10 @@ def _plain_request(live: LiveRoute) -> ControllerRouterHandler:
     words = f"A WebSocket, see docs/live.md; a plain request is answered 426. {live.description}".strip()
 
     @get(path, guards=[allow(*live.roles)], tags=list(live.tags), summary=live.summary, description=words)
-    async def plain_request() -> None:
+    async def plain_request(request: AnyRequest) -> None:
+        for name, text in request.path_params.items():
+            if name.endswith("_id"):
+                parse_id(text)
         raise UpgradeRequired
 
     return plain_request

@@ -41,6 +41,7 @@ from doorbuster.platform.http.raw import (
     respond,
 )
 from doorbuster.platform.http.tokens import InvalidToken, KeyRing
+from doorbuster.platform.retry import HEADER, attempt_of_header, trying
 
 log = structlog.get_logger("door")
 
@@ -126,6 +127,13 @@ class Door:
     async def _ask_api(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         """Raises what the API does not answer itself, and says how far a request came that took too long."""
         structlog.contextvars.bind_contextvars(request_id=answer.request_id)
+        if (tries := attempt_of_header(_header(scope, HEADER))) > 1:
+            with trying(tries):
+                await self._ask_in_time(scope, receive, answer)
+        else:
+            await self._ask_in_time(scope, receive, answer)
+
+    async def _ask_in_time(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         body = _Body(receive, self._body_bytes_max)
         if scope["method"] == "HEAD":  # a GET whose body the server does not send
             scope = {**scope, "method": "GET", "head_only": True}
@@ -154,6 +162,10 @@ def _deciding_headers(scope: Scope) -> dict[bytes, bytes]:
                 raise RepeatedHeader(name=name.decode())
             found[name] = value
     return found
+
+
+def _header(scope: Scope, wanted: bytes) -> bytes | None:
+    return next((value for name, value in scope["headers"] if name == wanted), None)
 
 
 def _request_id(headers: Mapping[bytes, bytes]) -> str:

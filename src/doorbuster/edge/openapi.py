@@ -48,7 +48,8 @@ def complete_document(document: dict[str, Any], app: Litestar, raw_routes: Seque
     components.update(_exact_schemas(handlers.values()))
     for route in raw_routes:
         document["paths"].setdefault(route.path, {})[route.method.lower()] = dict(route.operation)
-        components.update(route.schemas)
+        for name, schema in route.schemas.items():
+            assert components.setdefault(name, schema) == schema, f"two schemas are called {name}"
     problem = {"description": "A problem", "content": {CONTENT_TYPE: {"schema": _reference(Problem)}}}
     for path, method, operation in operations(document):
         responses = operation.setdefault("responses", {})

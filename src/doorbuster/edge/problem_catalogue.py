@@ -19,7 +19,13 @@ from doorbuster.kernel.errors import ShopError
 from doorbuster.platform import http
 from doorbuster.platform.http.problems import status_of
 
-_ELSEWHERE = ("doorbuster.platform.sql.errors", "doorbuster.platform.sql.paging")
+_ELSEWHERE = (
+    "doorbuster.platform.breaker.errors",
+    "doorbuster.platform.fallback.features",
+    "doorbuster.platform.neighbour.errors",
+    "doorbuster.platform.sql.errors",
+    "doorbuster.platform.sql.paging",
+)
 """Modules with errors of their own beside the kernel, the contracts and what all faces share."""
 
 _BY_STATUS = {

@@ -6,6 +6,14 @@ from math import asin, cos, radians, sin, sqrt
 
 from msgspec import Struct
 
+NAME_MAX, STREET_MAX, POSTCODE_MAX = 100, 200, 20
+TEXT_PATTERN = (
+    r"^[^\s\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]"
+    r"[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$"
+)
+"""Starts with something visible; holds no control characters and none that turn the direction of writing."""
+COUNTRY_PATTERN = "^[A-Z]{2}$"
+PHONE_PATTERN = r"^\+?[0-9][0-9 ()/.-]{3,29}$"
 EARTH_RADIUS_M = 6_371_008.8
 """Mean radius R1 of the WGS 84 ellipsoid: Moritz, Geodetic Reference System 1980, J. Geodesy 74 (2000)."""
 

@@ -10,6 +10,8 @@ from doorbuster.kernel.clock import Clock
 from doorbuster.kernel.ids import Snowflake
 from doorbuster.platform.bus.consumer import Consumer
 from doorbuster.platform.bus.wakeups import Wakeups
+from doorbuster.platform.neighbour import Neighbours
+from doorbuster.platform.settings.runtime import Runtime
 from doorbuster.platform.settings.tree import Settings
 from doorbuster.platform.sql.database import Database
 from doorbuster.platform.sql.migrations import History
@@ -32,14 +34,18 @@ class Platform:
     clock: Clock
     ids: Snowflake
     wakeups: Wakeups
+    runtime: Runtime = field(default_factory=Runtime)
+    """Settings that change while the process runs: `runtime.live(DECLARED)()`."""
+    neighbours: Neighbours = field(default_factory=Neighbours)
+    """Whoever may be slow or gone is called through these."""
 
 
 @dataclass(frozen=True)
 class BackgroundTask:
-    """A loop that runs until cancelled, in one room."""
+    """A loop that runs until cancelled, in one room, or in every process whatever rooms it has."""
 
     name: str
-    room: Room
+    room: Room | Literal["every"]
     run: Callable[[], Awaitable[None]]
 
 

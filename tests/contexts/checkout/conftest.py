@@ -14,7 +14,9 @@ import pytest
 from conftest import OpenDatabase
 from contexts.checkout.neighbours import POT, TEA, THEIRS
 from contexts.checkout.placing_shop import PlacingShop, build_shop
-from doorbuster.kernel.clock import ManualClock
+from doorbuster.kernel.clock import ManualClock, SystemClock
+from doorbuster.kernel.ids import Snowflake
+from doorbuster.platform.bus.wakeups import Wakeups
 from doorbuster.platform.context import Platform
 from doorbuster.platform.sql.database import Database
 from postgres_server import PostgresServer
@@ -69,3 +71,17 @@ async def shop(
     await shop.built.close()
     shop.warehouse.ledger.close()
     shop.orders.ledger.close()
+
+
+@pytest.fixture
+async def other_shop(
+    shop: PlacingShop, platform: Platform, open_database: OpenDatabase, tmp_path: Path
+) -> AsyncIterator[PlacingShop]:
+    """The same as another process has it: its own connections, its own memory, its own worker number."""
+    database = await open_database("checkout", MIGRATIONS)
+    elsewhere = replace(platform, clock=shop.clock, ids=Snowflake(SystemClock(), worker=2), wakeups=Wakeups())
+    other = build_shop(elsewhere, shop.clock, database, tmp_path)
+    yield other
+    await other.built.close()
+    other.warehouse.ledger.close()
+    other.orders.ledger.close()

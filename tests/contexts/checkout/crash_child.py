@@ -24,7 +24,7 @@ from doorbuster.platform.sql.open import open_databases
 
 
 class Job(Struct, frozen=True):
-    """`what` is place or sweep; the databases are there and migrated."""
+    """`what` is place, sweep or hear (that the order `cart_id` was cancelled); the databases are there and migrated."""
 
     what: str
     folder: str
@@ -43,6 +43,8 @@ async def work(job: Job) -> None:
     if job.what == "place":
         with contextlib.suppress(ShopError):
             await shop.service.place(job.customer, job.cart_id, "key", PlaceRequest(job.quote, ""))
+    elif job.what == "hear":
+        await shop.cancel(job.cart_id)
     else:
         await shop.built.saga.sweep()
     await shop.built.close()

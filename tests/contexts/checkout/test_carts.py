@@ -5,11 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+from msgspec.structs import replace
 
 from contexts.checkout.neighbours import DOLLARS, GONE, MERCHANT, POT, RARE, TEA, THEIRS
 from contexts.checkout.placing_shop import DELIVERY, HOME, SELLER, PlacingShop, all_at_once, build_shop, of_type
+from contexts.deadlocks import deadlocks
 from doorbuster.contexts.checkout.model import CartLine, Content, Delivery, NewCart, ShippingMethod, Shown, merged
 from doorbuster.contexts.checkout.tables import carts
+from doorbuster.contexts.checkout.writing import Change, commit_batch
 from doorbuster.contracts.checkout import (
     CART_LINES_MAX,
     LINE_QUANTITY_MAX,
@@ -28,6 +31,8 @@ from doorbuster.kernel.idempotency import IdempotencyKeyReused
 from doorbuster.kernel.money import AMOUNT_MAX, CurrencyMismatch
 from doorbuster.kernel.places import Destination
 from doorbuster.kernel.principal import Principal
+from doorbuster.platform.settings.tree import DatabaseSettings
+from doorbuster.platform.sql.database import Tx
 
 NOWHERE = Destination("Ann", "+86 555 0100", "CN", "", "Hangzhou", "1 Lake Road", "")
 
@@ -213,6 +218,31 @@ async def test_merging_and_placing_at_once(shop: PlacingShop):
         ordered = (await shop.cart_row(theirs.cart.id)).status == "ordered"
         assert ordered == (cart.content.lines == (CartLine(POT, 1),))
     await shop.sound()
+
+
+async def test_merging_while_both_carts_are_changed_in_one_batch_waits_in_no_circle(
+    shop: PlacingShop, other_shop: PlacingShop, database_settings: DatabaseSettings
+):
+    """The customer's cart is younger than the guest's. What the batches want is out of date, but locks all the same."""
+    before = await deadlocks(database_settings.url)
+    for n in range(12):
+        who = shop.customer()
+        guest, older = await shop.guest_cart((TEA, 1))
+        mine = await shop.filled(who, (POT, 1))
+        stale = [Change(replace(each.cart, version=99)) for each in (older, mine)]
+
+        def batch(tx: Tx, stale: list[Change] = stale) -> object:
+            return commit_batch(tx, stale, shop.clock.now_ms())
+
+        merges = [partial(shop.service.merge, who, f"m{n}", guest)] * 2
+        outcomes = await all_at_once([partial(other_shop.database.write, batch)] * 4 + merges)  # type: ignore[operator]
+        assert [each for each in outcomes if isinstance(each, Exception)] == []
+        assert (await shop.cart_row(older.cart.id)).status == "merged"
+        cart = (await shop.service.cart(who, mine.cart.id)).cart
+        assert {line.sku_id: line.quantity for line in cart.content.lines} == {POT: 1, TEA: 1}
+    for each in (shop, other_shop):
+        await each.database.close()
+    assert await deadlocks(database_settings.url, after_all=True) == before
 
 
 def test_merging_keeps_within_the_lines():

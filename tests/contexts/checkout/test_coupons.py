@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -38,6 +39,18 @@ async def test_fifty_buyers_share_five_coupons(shop: PlacingShop):
     assert len(of_type(outcomes, Checkout)) == len(await shop.rows(redemptions)) == await used(shop) == 5
     assert len(of_type(outcomes, CouponUsedUp)) == 45
     assert len(shop.orders.all) == 5
+    await shop.sound()
+
+
+async def test_buyers_at_two_processes_share_five_coupons(shop: PlacingShop, other_shop: PlacingShop):
+    await shop.coupon(total_limit=5)
+    buyers = [shop.customer() for _ in range(30)]
+    filled = [await shop.with_coupon(who, (TEA, 1)) for who in buyers]
+    at = [shop, other_shop]
+    each = enumerate(zip(buyers, filled, strict=True))
+    outcomes = await all_at_once([partial(at[n % 2].place, who, shown, f"k{n}") for n, (who, shown) in each])
+    assert len(of_type(outcomes, Checkout)) == len(await shop.rows(redemptions)) == await used(shop) == 5
+    assert len(of_type(outcomes, CouponUsedUp)) == 25
     await shop.sound()
 
 

@@ -16,7 +16,7 @@ from contexts.checkout.neighbours import RARE, TEA
 from contexts.checkout.placing_shop import PlacingShop
 from doorbuster.contexts.checkout.model import Shown
 from doorbuster.contexts.checkout.saga import LEASE_MS, RETRY_MS, WATCH_MS
-from doorbuster.contexts.checkout.tables import checkouts
+from doorbuster.contexts.checkout.tables import checkouts, coupons
 from doorbuster.kernel.errors import Unavailable
 from doorbuster.kernel.principal import Principal
 from doorbuster.platform.settings.tree import DatabaseSettings
@@ -33,11 +33,11 @@ class Crashing:
     def __init__(self, shop: PlacingShop, folder: Path, url: str) -> None:
         self.shop, self._folder, self._url = shop, folder, url
 
-    async def die(self, at: str, what: str, who: Principal, shown: Shown) -> None:
+    async def die(self, at: str, what: str, who: Principal, shown: Shown, of_id: int | None = None) -> None:
         """Runs a child until it is killed at the crash point `at`."""
         assert shown.quote is not None
         now_ms = self.shop.clock.now_ms()
-        job = Job(what, str(self._folder), self._url, now_ms, who, shown.cart.id, shown.quote.fingerprint)
+        job = Job(what, str(self._folder), self._url, now_ms, who, of_id or shown.cart.id, shown.quote.fingerprint)
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             str(CHILD),
@@ -131,4 +131,16 @@ async def test_a_killed_giving_up_is_carried_through(crashing: Crashing, point: 
     assert (await shop.rows(checkouts))[0].due_ms is None
     placed = await shop.place(who, await shop.service.cart(who, shown.cart.id), key="key")
     assert placed.status == "placed"
+    await shop.sound()
+
+
+async def test_killed_while_a_cancelled_order_gives_its_coupon_back(crashing: Crashing):
+    shop = crashing.shop
+    who, shown = await crashing.customer_with_coupon((TEA, 2))
+    placed = await shop.place(who, shown)
+    await crashing.die("checkout.coupon-returned-not-committed", "hear", who, shown, placed.id)
+    assert [row.used for row in await shop.rows(coupons)] == [1]
+    for _ in range(2):
+        await shop.cancel(placed.id)
+        assert [row.used for row in await shop.rows(coupons)] == [0]
     await shop.sound()

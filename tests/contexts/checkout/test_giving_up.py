@@ -6,8 +6,9 @@ import pytest
 
 from contexts.checkout.neighbours import TEA, order_of
 from contexts.checkout.placing_shop import PlacingShop
-from doorbuster.contexts.checkout.saga import LEASE_MS, WATCH_MS, CheckoutFailed
+from doorbuster.contexts.checkout.saga import LEASE_MS, WATCH_MS
 from doorbuster.contexts.checkout.tables import checkouts
+from doorbuster.contracts.checkout import CheckoutFailed
 from doorbuster.contracts.inventory import HoldReleased
 from doorbuster.kernel.errors import Unavailable
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from contexts.delivery.delivery_shop import ANN, BEN, KAI, MERCHANT, DeliveryShop
+from contexts.delivery.delivery_shop import ANN, BEN, EVA, KAI, MERCHANT, DeliveryShop
 from doorbuster.kernel.principal import Principal
 from live_server import LiveServer, live_server, received
 
@@ -125,3 +125,16 @@ async def _until(lines: AsyncIterator[str], start: str) -> AsyncIterator[str]:
         if line.startswith(start):
             yield line
             return
+
+
+async def test_only_the_shops_own_people_put_one_before_others(shop: DeliveryShop, server: LiveServer):
+    (order_id,) = await shop.ready()
+    path, body = f"/v1/orders/{order_id}/delivery/priority", {"priority": 3, "urgent": True}
+    before = await shop.everything()
+    for who in (ANN, BEN, MERCHANT, KAI):
+        assert (await ask(server, who, "PUT", path, body)).status_code == 403
+    for wrong in ({"priority": 11}, {"priority": -11}, {"priority": 1.5}, {"urgent": 1}, {"more": 1}):
+        assert (await ask(server, EVA, "PUT", path, wrong)).status_code == 400
+    assert await shop.everything() == before
+    answer = await ask(server, EVA, "PUT", path, body)
+    assert (answer.status_code, answer.json()) == (200, {"order_id": str(order_id), **body})

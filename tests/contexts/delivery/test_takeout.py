@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncpg
 import pytest
 
 from contexts.delivery.delivery_shop import (
     ANN,
     BEN,
+    EVA,
     KAI,
     LIN,
     MERCHANT,
@@ -15,7 +17,7 @@ from contexts.delivery.delivery_shop import (
     cancelled_event,
     paid_event,
 )
-from doorbuster.contexts.delivery.tables import couriers, offers
+from doorbuster.contexts.delivery.tables import couriers, offers, tasks
 from doorbuster.contracts.delivery import (
     CourierBusy,
     CourierOffline,
@@ -190,3 +192,66 @@ async def test_what_belongs_to_others_does_not_exist_and_stays_as_it_is(shop: De
             await call  # type: ignore[misc]
     assert await shop.everything() == before
     assert (await shop.service.delivery(ANN, order_id))[0].id == order_id
+
+
+async def test_who_is_put_first_is_asked_for_first_until_the_pick_up(shop: DeliveryShop):
+    older, younger, urgent = await shop.ready(3)
+    await shop.service.prioritise(EVA, younger, 10, urgent=False)
+    await shop.service.prioritise(EVA, urgent, 10, urgent=True)
+    for expected in (urgent, younger, older):
+        await shop.online(KAI)
+        await shop.built.dispatcher.round()
+        (offer,) = await shop.rows(offers, offers.c.status == "open")
+        assert offer.task_id == expected
+        await shop.riding.accept(KAI, offer.id)
+        await shop.riding.pick_up(KAI, expected)
+        with pytest.raises(MoveNotPossible):
+            await shop.service.prioritise(EVA, expected, 0, urgent=True)
+        await shop.riding.deliver(KAI, expected)
+    assert [(row.priority, row.urgent) for row in await shop.rows(tasks)] == [(0, False), (10, False), (10, True)]
+
+
+async def called_off(shop: DeliveryShop) -> int:
+    return await shop.told("delivery.courier-called-off")
+
+
+async def test_who_loses_an_offer_or_a_task_is_told_unless_they_said_so(shop: DeliveryShop):
+    order_id, _ = await shop.offered(KAI)
+    await shop.cancel(order_id)
+    assert await called_off(shop) == 1
+    order_id = await shop.assigned(KAI)
+    await shop.cancel(order_id)
+    assert await called_off(shop) == 2
+    await shop.hear(cancelled_event(order_id))  # again: nothing new
+    order_id = await shop.assigned(KAI)
+    await shop.service.reassign(MERCHANT, order_id)
+    assert await called_off(shop) == 3
+    await shop.online(LIN)
+    await shop.built.dispatcher.round()
+    (offer,) = await shop.rows(offers, offers.c.status == "open")
+    await shop.riding.accept(LIN, offer.id)
+    await shop.riding.give_up(LIN, order_id)
+    assert await called_off(shop) == 3, "LIN gave it up"
+    order_id = await shop.assigned(KAI)
+    shop.clock.advance(181_000)
+    await shop.built.sweeper.sweep()
+    assert await called_off(shop) == 4
+    assert await shop.broken() == []
+
+
+async def test_what_is_just_moving_is_not_alarmed_and_nobody_waits_for_it(shop: DeliveryShop):
+    """The alarm would stay on the task it has become, which nobody would hear of any more."""
+    still, moving = await shop.ready(2)
+    shop.clock.advance(901_000)
+    if shop.database.dialect == "sqlite":  # one writer: nothing moves while it sweeps
+        await shop.built.sweeper.sweep()
+        assert [row.alarmed_ms is not None for row in await shop.rows(tasks)] == [True, True]
+        return
+    url = shop.database._engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    other = await asyncpg.connect(url, server_settings={"search_path": "delivery"})
+    async with other.transaction():
+        await other.execute("UPDATE tasks SET changed_ms = $1 WHERE id = $2", shop.clock.now_ms(), moving)
+        await shop.built.sweeper.sweep()
+    await other.close()
+    await shop.built.sweeper.sweep()
+    assert {row.id: row.alarmed_ms is not None for row in await shop.rows(tasks)} == {still: True, moving: False}

@@ -101,6 +101,18 @@ async def test_the_limit_counts_units_over_the_whole_sale(
     assert [row.used for row in await rows(database, sa.select(quotas))] == [3]
 
 
+async def test_within_a_batch_a_customer_counts_once_per_unit(
+    flash_sale: FlashSaleService, database: Database, make_sale: MakeSale
+) -> None:
+    sale = await make_sale(units=10, limit=3)
+    sale_id = sale.terms.sale_id
+    wanted = [ClaimRequest(sale_id, 1, key, units) for key, units in (("a", 2), ("b", 2), ("c", 1), ("d", 1))]
+    outcomes = await flash_sale.claim_many([*wanted, ClaimRequest(sale_id, 2, "a", 3)])
+    assert [type(outcome) for outcome in outcomes] == [Claim, LimitReached, Claim, LimitReached, Claim]
+    assert await units_left(database, sale_id) == 4
+    assert sorted(row.used for row in await rows(database, sa.select(quotas))) == [3, 3]
+
+
 async def test_what_cannot_be_afforded_consumes_nothing_and_the_next_is_tried(
     flash_sale: FlashSaleService, database: Database, make_sale: MakeSale
 ) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
 
+import asyncpg
 import pytest
 from msgspec.structs import replace
 
@@ -15,10 +19,11 @@ from doorbuster.platform.context import Platform
 from doorbuster.platform.redis import Redis
 from doorbuster.platform.settings.tree import InventorySettings, RedisSettings
 from doorbuster.platform.sql.database import Database
-from redis_server import RedisServer
+from postgres_server import PostgresServer
+from redis_server import RedisServer, start_redis
 
 MERCHANT, OTHER = 77, 78
-OpenInventory = Callable[[str], Awaitable[InventoryContext]]
+OpenInventory = Callable[..., Awaitable[InventoryContext]]
 
 
 class Shop:
@@ -29,6 +34,37 @@ class Shop:
             raise SkuNotFound
         merchant = MERCHANT if sku_id < 1000 else OTHER
         return SkuFacts(sku_id, sku_id, merchant, f"S{sku_id}", "Tea", Money(100, "EUR"), True)
+
+
+@pytest.fixture(scope="session")
+def kept_postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """One database for this folder: a new one per test would take longer than the tests."""
+    name = f"inventory_{uuid.uuid4().hex[:12]}"
+    asyncio.run(_execute(postgres.url, f'CREATE DATABASE "{name}"'))
+    yield postgres.url_of(name)
+    asyncio.run(_execute(postgres.url, f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture
+async def postgres_url(kept_postgres_url: str) -> str:
+    """Empty tables, if there are any. The ledger's guard is asked to look away."""
+    await _execute(
+        kept_postgres_url,
+        """
+        SET session_replication_role = replica;
+        DO $$ DECLARE t record; BEGIN
+            FOR t IN SELECT tablename FROM pg_tables WHERE schemaname = 'inventory' AND tablename <> 'schema_version'
+            LOOP EXECUTE format('DELETE FROM inventory.%I', t.tablename); END LOOP;
+        END $$
+        """,
+    )
+    return kept_postgres_url
+
+
+async def _execute(url: str, sql: str) -> None:
+    connection: Any = await asyncpg.connect(url)
+    await connection.execute(sql)
+    await connection.close()
 
 
 @pytest.fixture
@@ -42,14 +78,15 @@ async def open_inventory(
 ) -> AsyncIterator[OpenInventory]:
     opened: list[InventoryContext] = []
 
-    async def open_one(strategy: str) -> InventoryContext:
-        if strategy.startswith("redis"):
+    async def open_one(strategy: str, redis_url: str = "") -> InventoryContext:
+        """With the Redis of the session, emptied, or with another one as it is."""
+        if strategy.startswith("redis") and not redis_url:
             redis = Redis(redis_server.url)
             await redis.command("FLUSHALL")
             await redis.close()
         settings = replace(
             platform.settings,
-            redis=RedisSettings(redis_server.url),
+            redis=RedisSettings(redis_url or redis_server.url),
             inventory=InventorySettings(strategy=strategy),  # type: ignore[arg-type]
         )
         context = build(Platform(settings, platform.clock, platform.ids, platform.wakeups), database, Shop())
@@ -59,3 +96,11 @@ async def open_inventory(
     yield open_one
     for context in opened:
         await context.close()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A server that a test may stop."""
+    server = start_redis(own=True)
+    yield server
+    server.stop()

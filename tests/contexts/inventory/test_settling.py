@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 import sqlalchemy as sa
 
@@ -14,6 +16,7 @@ from doorbuster.contracts.orders import GoodsReturned, OrderCancelled, OrderPaid
 from doorbuster.kernel.clock import ManualClock
 from doorbuster.kernel.money import Money
 from doorbuster.platform.sql.database import Database
+from doorbuster.platform.sql.errors import RowRejected
 
 NOW = 1_790_000_000_000
 LINES = (PaidLine(1, 2),)
@@ -60,6 +63,39 @@ async def test_a_hold_is_sold_once_and_comes_back_once(inventory: InventoryConte
     for _ in range(2):
         await database.write(lambda tx: settling.cancel(tx, [cancelled(1, True)], NOW))
     assert await balance(inventory, database) == {"received": 5, "returned": 2, "on_hand": 5, "sold": 2}
+
+
+async def test_holds_are_extended_together_and_never_shortened(inventory: InventoryContext, database: Database) -> None:
+    """Also with the same order twice in a batch, with one that nobody knows, and with one that was let go."""
+    for order_id in (1, 2, 3):
+        await hold(inventory, order_id, 1)
+    await inventory.service.release_many([3])
+    answers = await asyncio.gather(
+        inventory.service.extend_many([2, 1], NOW + 9000),
+        inventory.service.extend_many([1], NOW + 5000),
+        inventory.service.extend_many([3, 4], NOW + 9000),
+        inventory.service.extend_many([], NOW),
+    )
+    assert answers == [{2: True, 1: True}, {1: True}, {3: False, 4: False}, {}]
+    assert await inventory.service.extend_many([1], NOW + 10) == {1: True}
+    rows = await database.read(lambda tx: tx.execute(sa.select(holds.c.order_id, holds.c.until_ms)).all())
+    assert {row.order_id: row.until_ms for row in rows} == {1: NOW + 9000, 2: NOW + 9000, 3: NOW + 1000}
+
+
+async def test_an_extended_hold_is_kept_or_has_expired_before(
+    inventory: InventoryContext, database: Database, clock: ManualClock
+) -> None:
+    """Whoever comes first: who was told that it is kept finds it held, the others find it released."""
+    for order_id in range(1, 6):
+        await hold(inventory, order_id, 1)
+    clock.advance(2000)
+    extending = [inventory.service.extend_many([order_id], NOW + 9000) for order_id in range(1, 6)]
+    *kept, _ = await asyncio.gather(*extending, inventory.expiry.sweep())
+    await inventory.expiry.sweep()
+    told = {order_id for each in kept for order_id, is_kept in each.items() if is_kept}
+    rows = await database.read(lambda tx: tx.execute(sa.select(holds.c.order_id, holds.c.status)).all())
+    assert {row.order_id for row in rows if row.status == "held"} == told
+    assert await balance(inventory, database) == {"received": 5, "on_hand": 5} | ({"held": len(told)} if told else {})
 
 
 async def test_an_expired_hold_is_taken_again_or_lost(
@@ -124,6 +160,23 @@ async def test_goods_cannot_come_back_before_they_were_sold(inventory: Inventory
 async def test_the_ledger_is_only_appended_to(
     inventory: InventoryContext, database: Database, statement: sa.Executable
 ) -> None:
-    with pytest.raises(Exception, match=r"refused|append"):
+    with pytest.raises(RowRejected):
         await database.write(lambda tx: tx.execute(statement))
     assert await balance(inventory, database) == {"received": 5, "on_hand": 5}
+
+
+async def test_the_database_itself_refuses_what_no_strategy_may_write(
+    inventory: InventoryContext, database: Database
+) -> None:
+    before = await database.read(lambda tx: tx.execute(sa.select(stock)).all())
+    for values in (
+        {"held": 6},
+        {"held": -1},
+        {"on_hand": -1, "received": 0, "sold": 1},
+        {"allotted": 4, "held": 2},
+        {"on_hand": 6},
+        {"sold": -1, "on_hand": 6},
+    ):
+        with pytest.raises(RowRejected):
+            await database.write(lambda tx, values=values: tx.execute(sa.update(stock).values(values)))
+    assert await database.read(lambda tx: tx.execute(sa.select(stock)).all()) == before

@@ -20,7 +20,8 @@ from contexts.notifications.notifying_shop import (
     build_shop,
 )
 from contexts.notifications.servers import PostOffice, Receiver
-from doorbuster.contexts.notifications.model import LEASE_MS
+from doorbuster.contexts.notifications.mailing import Mailing
+from doorbuster.contexts.notifications.model import LEASE_MS, Mail, Message, is_email
 from doorbuster.contexts.notifications.tables import messages
 from doorbuster.kernel.clock import ManualClock
 from doorbuster.platform.context import Platform
@@ -201,3 +202,14 @@ async def test_killed_between_sending_and_recording_it_is_sent_again_under_the_s
         assert [letter["Message-ID"] for letter in office.letters] == [f"<{row.id}@shop.example>"] * 2
     assert len(await shop.rows(messages)) == 3
     await database.close()
+
+
+@pytest.mark.parametrize("address", ["ann@example.org", "a`|{}~+tag@x-y.example", "'@localhost", "a.b.c@1.example"])
+async def test_whatever_counts_as_an_address_can_stand_in_a_letter(shop: NotifyingShop, address: str):
+    assert is_email(address)
+    content = msgspec.json.encode(Mail("s", "t", "<p>h</p>"))
+    letter = Mailing(shop.platform.settings.notifications).letter(
+        Message(1, "orders-1", "email", 1, 1, "welcome", address, content, 1, 1, 0)
+    )
+    assert letter["To"] == address
+    assert b"To: " + address.encode() in letter.as_bytes()

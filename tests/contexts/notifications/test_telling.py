@@ -23,7 +23,7 @@ from doorbuster.contexts.notifications.model import Preferences
 from doorbuster.contexts.notifications.service import streamed
 from doorbuster.contexts.notifications.tables import messages, notices, streams
 from doorbuster.contracts.accounts import AccountRegistered
-from doorbuster.contracts.delivery import CourierAssigned, OfferMade, OrderDelivered, ParcelSent
+from doorbuster.contracts.delivery import CourierAssigned, CourierCalledOff, OfferMade, OrderDelivered, ParcelSent
 from doorbuster.contracts.orders import OrderCompleted, OrderPartlyRefunded, OrderPlaced, OrderRefunded, OrderShipped
 from doorbuster.contracts.support import MessageSent
 from doorbuster.kernel.money import Money
@@ -63,6 +63,7 @@ async def test_every_event_has_its_people(shop: NotifyingShop):
         ],
         "delivery": [
             CourierAssigned(order.id, 101, 401),
+            CourierCalledOff(order.id, 402),
             OfferMade(1, order.id, 401, shop.clock.now_ms() + 30_000, Place(31.2, 121.5)),
             ParcelSent(order.id, 101, "SF Express", "SF123"),
             OrderDelivered(order.id, 101, 401),
@@ -88,6 +89,7 @@ async def test_every_event_has_its_people(shop: NotifyingShop):
         (101, "order-completed"),
         (101, "courier-assigned"),
         (401, "offer-made"),
+        (402, "courier-called-off"),
         (101, "parcel-sent"),
         (101, "order-delivered"),
         (101, "support-message"),
@@ -138,7 +140,11 @@ async def test_a_guest_is_written_to_where_the_order_says(shop: NotifyingShop):
     assert [pushed.number for pushed in (await shop.service.stream(GUEST, None, 10)).page.items] == [1]
 
 
-@pytest.mark.parametrize("address", ["", "a@b\r\nBcc: x@y.z", "a b@c.d", "@x.y", "a@b@c", "x" * 300 + "@y.z"])
+NO_ADDRESSES = ["", "a@b\r\nBcc: x@y.z", "a b@c.d", "@x.y", "a@b@c", "x" * 300 + "@y.z", "x" * 65 + "@y.z"]
+NO_ADDRESSES += ["a..b@x.org", ".a@x.org", "a.@x.org", "a@x..org", "a@.x", "a@-x.org", "a@x.org.", "a@x.org\n"]
+
+
+@pytest.mark.parametrize("address", NO_ADDRESSES)
 async def test_what_is_no_address_is_not_written_to(shop: NotifyingShop, address: str):
     await shop.paid(shop.order(customer=GUEST, email=address))
     assert not await shop.by("email")

@@ -151,6 +151,19 @@ async def test_the_last_of_several_refunds_ends_the_order(shop: OrderingShop):
     assert {check.verdict for check in await shop.service.audit()} == {"holds"}
 
 
+async def test_the_audit_is_told_the_units_that_were_not_returned(shop: OrderingShop):
+    order, _ = await shop.ordered()
+    other, _ = await shop.ordered()
+    await shop.service.send_off(order.id, "delivery", "shipment 1")
+    await shop.service.refund(SELLER, order.id, "a", asked((1, 1), restock=True))
+    await shop.service.refund(SELLER, order.id, "b", asked((2, 1), restock=True))
+    await shop.service.refund(SELLER, order.id, "c", asked((1, 1)))
+    facts = {fact.order_id: fact.lines for fact in await shop.service.order_facts_of([order.id, other.id])}
+    assert facts == {order.id: (PaidLine(9, 1),), other.id: (PaidLine(9, 2), PaidLine(10, 1))}
+    paged = [fact async for page in shop.service.order_facts() for fact in page]
+    assert {fact.order_id: fact.lines for fact in paged} == facts
+
+
 async def test_a_cancelled_order_gives_back_what_was_not_given_back_before(shop: OrderingShop):
     order, payment = await shop.ordered()
     await shop.service.refund(SELLER, order.id, "k", asked((1, 1), restock=True))

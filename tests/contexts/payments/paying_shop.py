@@ -29,7 +29,7 @@ from doorbuster.contracts.audit import Check
 from doorbuster.contracts.orders import RefundRequested
 from doorbuster.contracts.payments import Payment, PaymentRefunded
 from doorbuster.kernel.clock import ManualClock
-from doorbuster.kernel.errors import ShopError
+from doorbuster.kernel.errors import ShopError, Unavailable
 from doorbuster.kernel.events import Envelope
 from doorbuster.kernel.money import Money
 from doorbuster.lab.payment_simulator.options import STRIPE_KEY_DEFAULT
@@ -46,6 +46,7 @@ T = TypeVar("T")
 SECRET = "the secret of the tests"
 PRICE = Money(1990, "CNY")
 CUSTOMER = 77
+RELAYED_MAX = 50
 TABLES = (payments, webhook_events, refunds, ledger_entries, outbox)
 
 
@@ -191,11 +192,16 @@ class Shop:
         await self.service.receive_webhook("simulator", signature, body)
 
     async def request_refund(self, payment: Payment, cause: str = "customer", **changes: Any) -> None:
-        """What the relay does with an event of the orders."""
+        """What the relay does with an event of the orders: it comes again when the database was not there."""
         event = RefundRequested(payment.order_id, payment.id, payment.amount, cause)
         event = msgspec.structs.replace(event, **changes)
         envelope = Envelope("orders", 1, self.clock.now_ms(), event)
-        await self.database.write(lambda tx: self.service.refunding.request(tx, [envelope]))
+        for _ in range(RELAYED_MAX):
+            try:
+                return await self.database.write(lambda tx: self.service.refunding.request(tx, [envelope]))
+            except Unavailable:
+                await asyncio.sleep(0.1)
+        raise AssertionError("the database stays away")
 
     async def statement(self) -> list[StatementLine]:
         """All that the provider says it has booked, in no order."""

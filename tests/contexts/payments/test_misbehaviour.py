@@ -1,11 +1,12 @@
 """Seeded shoppers, a provider that misbehaves in every way at once, and books that balance afterwards.
 
-Longer runs, and other seeds: `PAYMENTS_SEED=7 PAYMENTS_ORDERS=5000 pytest .../test_misbehaviour.py`.
+The long run, 1,000 shoppers, is a part of `make proof`; other seeds: `PAYMENTS_SEED=7`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import time
@@ -164,16 +165,19 @@ class Shopper:
 
     async def _close(self) -> None:
         for _ in range(ASKS_MAX):
-            answers = await self.shop.service.close_open([self.order_id])
-            if answers[self.order_id] != "unknown":
-                return
+            with contextlib.suppress(Unavailable):
+                answers = await self.shop.service.close_open([self.order_id])
+                if answers[self.order_id] != "unknown":
+                    return
             await asyncio.sleep(0.02)
         raise AssertionError("the provider never answered")
 
     async def _refund(self, payment: Payment) -> None:
         """If it was paid: the whole, asked for twice and for two causes; or in parts, of which one is too much."""
         for _ in range(ASKS_MAX):
-            status = await self.shop.status(payment)
+            status = ""
+            with contextlib.suppress(Unavailable):  # no connection was free in time: asked again
+                status = await self.shop.status(payment)
             if status in PAID:
                 await self._ask_back(payment)
                 return
@@ -212,7 +216,7 @@ async def test_whatever_happens_captures_are_captured_rows_and_the_statement(wil
     during = {check.verdict for check in await shop.service.audit()}
     assert "broken" not in during
     await shop.desk.misbehave()
-    await until(lambda: quiet(shop), within_s=20)
+    await until(lambda: quiet(shop), within_s=20 + ORDERS / 10)
 
     rows, lines = await shop.rows(payments), await shop.statement()
     paid = {row.id: row for row in rows if row.captured_amount}

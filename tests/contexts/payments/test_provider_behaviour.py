@@ -186,6 +186,16 @@ class ProviderBehaviour:
         await provider.refund(late, payment)
         assert (await provider.get_intent(payment)).refunded == 1000
 
+    async def test_more_refunds_than_a_page_holds_are_all_known(self, provider: Provider):
+        payment, _ = await self.opened(provider, VISA)
+        refunds = [refund_of(payment, 1) for _ in range(103)]
+        for refund in refunds:
+            await provider.refund(refund, payment)
+        made = await provider.made_refunds(payment)
+        assert sorted(each.refund_id for each in made) == sorted(str(refund.id) for refund in refunds)
+        await provider.refund(replace(refunds[0], attempts=2), payment)
+        assert len(await provider.made_refunds(payment)) == 103
+
     async def test_money_that_is_not_there_is_not_given_back(self, provider: Provider):
         payment, _ = await self.opened(provider)
         with pytest.raises(ProviderRefused):

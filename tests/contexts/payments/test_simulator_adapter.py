@@ -10,9 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from contexts.payments.test_model import PENDING, REFUND
-from doorbuster.contexts.payments.asking import TRIES_MAX
 from doorbuster.contexts.payments.http_client import ANSWER_BYTES_MAX, CONNECTIONS_MAX
 from doorbuster.contexts.payments.provider import IntentUnknown, ProviderRefused
+from doorbuster.contexts.payments.resilience import TRIES_MAX
 from doorbuster.contexts.payments.simulator import PaymentSimulator
 from doorbuster.kernel.errors import Unavailable
 

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from contexts.payments.test_model import PENDING, REFUND
 from contexts.payments.test_simulator_adapter import Liar
-from doorbuster.contexts.payments.asking import TRIES_MAX
 from doorbuster.contexts.payments.model import PaymentRecord
 from doorbuster.contexts.payments.provider import CONFLICT, IntentUnknown, ProviderRefused
+from doorbuster.contexts.payments.resilience import TRIES_MAX
 from doorbuster.contexts.payments.stripe_protocol import PaymentIntentsProvider
 from doorbuster.kernel.clock import ManualClock
 from doorbuster.kernel.errors import Unavailable

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any
 
 import pytest
@@ -11,9 +13,10 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
 from contexts.support.support_shop import ANN, BEN, EVA, FRITZ, GUEST, ROOT, SupportShop
-from doorbuster.contexts.support.http.live import PAGE
-from doorbuster.contexts.support.model import TEXT_MAX
+from doorbuster.contexts.support.http.live import PAGE, Chat
+from doorbuster.contexts.support.model import TEXT_MAX, Conversation
 from doorbuster.kernel.principal import Principal
+from doorbuster.platform.http.live.socket import QUEUE_BYTES_MAX
 from live_server import LiveServer, live_server, received
 
 PATH = "/v1/support/live"
@@ -198,3 +201,45 @@ async def test_typing_reaches_the_other_side_only_and_not_too_often(shop: Suppor
         _, to_second = await until(second, "message")
         assert [each["type"] for each in to_eva].count("typing") == 1
         assert [each["type"] for each in to_second].count("typing") == 0
+
+
+async def test_catching_up_on_long_messages_is_paced_by_the_reader(shop: SupportShop, server: LiveServer):
+    """More than the queue may hold, in one page: who reads everything is not a slow reader."""
+    one = await shop.open_with(ANN, EVA)
+    for n in range(60):
+        await shop.say(EVA, one, f"{n:02}" + "茶" * (TEXT_MAX - 2))
+    assert 60 * len(("茶" * TEXT_MAX).encode()) > QUEUE_BYTES_MAX
+    async with server.connect(PATH, ANN, max_size=None) as ann:
+        told = await resume(ann, {one: 1})
+    assert numbers(told) == list(range(2, 62))
+
+
+async def test_a_connection_that_ends_in_the_middle_of_its_catch_up_leaves_nothing_behind(
+    shop: SupportShop, server: LiveServer, monkeypatch: pytest.MonkeyPatch
+):
+    """The read under way comes back in the very moment in which the connection is cleared away."""
+    one = await shop.open_with(ANN, EVA)
+    mine = await shop.service.followed(EVA, ())
+    reading, cleared, forget = asyncio.Event(), asyncio.Event(), Chat._forget
+
+    async def held(_principal: Principal, _known: Collection[int]) -> Mapping[int, Conversation]:
+        reading.set()
+        await cleared.wait()
+        return mine
+
+    def told(chat: Chat, conversation_id: int) -> None:
+        forget(chat, conversation_id)
+        cleared.set()
+
+    monkeypatch.setattr(shop.service, "followed", held)
+    monkeypatch.setattr(Chat, "_forget", told)
+    async with server.connect(PATH, EVA) as eva:
+        await say(eva, type="resume", after={str(one): 1})
+        async with asyncio.timeout(20):
+            await reading.wait()
+        eva.transport.abort()
+    async with asyncio.timeout(20):
+        while server.live.places.open:
+            await asyncio.sleep(0.01)
+    gc.collect()
+    assert [each for each in gc.get_objects() if isinstance(each, Chat)] == []

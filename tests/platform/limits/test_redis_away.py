@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import pairwise
@@ -163,7 +164,7 @@ async def test_stopped_costs_one_round_trip_and_one_at_each_return(
     monkeypatch.setattr(hasty_redis, "BATCH_MAX", 10)
     door = instance(ALGORITHMS["FixedWindow"](), limit_s=0.5)
     assert await door.burst(5) == 5
-    own_redis.signal(signal.SIGSTOP)
+    os.kill(own_redis.pid, signal.SIGSTOP)
     asked = door.redis.asked
     assert await door.burst() == SHARE - 5
     assert await door.burst() == 0
@@ -171,7 +172,7 @@ async def test_stopped_costs_one_round_trip_and_one_at_each_return(
     door.pause_s = 0.6
     await door.burst()
     assert door.redis.asked == asked + 2, "one of two hundred was let through"
-    own_redis.signal(signal.SIGCONT)
+    os.kill(own_redis.pid, signal.SIGCONT)
     door.pause_s = 100.0
     await door.burst(1)
     assert not door.hasty.away
@@ -241,12 +242,12 @@ async def test_browsing_stays_open_and_what_is_closed_is_closed(own_redis: Redis
 
 async def test_a_caller_who_goes_away_stops_nobody(own_redis: RedisServer, instance: OpenInstance):
     door = instance(ALGORITHMS["FixedWindow"]())
-    own_redis.signal(signal.SIGSTOP)
+    os.kill(own_redis.pid, signal.SIGSTOP)
     waiting = [asyncio.create_task(door.take()) for _ in range(50)]
     await asyncio.sleep(0)
     for each in waiting[:49]:
         each.cancel()
-    own_redis.signal(signal.SIGCONT)
+    os.kill(own_redis.pid, signal.SIGCONT)
     assert await waiting[49]
     assert await door.burst() >= LIMIT - 50
 

@@ -13,6 +13,8 @@ def explain(error: Exception) -> tuple[str, int] | None:
     from doorbuster.apps.serve import FolderInUse
     from doorbuster.apps.shop import NotMigrated
     from doorbuster.lab.demo.shop_process import ShopFailed
+    from doorbuster.lab.postgres_server import NoPostgres
+    from doorbuster.lab.redis_server import NoRedis
     from doorbuster.lab.stampede.errors import StampedeError
     from doorbuster.platform.settings.tree import WrongSetting
     from doorbuster.platform.sql.migrations import NewerSchema
@@ -23,10 +25,8 @@ def explain(error: Exception) -> tuple[str, int] | None:
         return f"wrong setting: {error}", USAGE
     if isinstance(error, ShopError):
         return f"{error.slug}: {error.detail}", FAILED
-    if isinstance(
-        error, (FolderInUse, NotMigrated, NewerSchema, NotDurable, NoWorkerNumber, ShopFailed, StampedeError)
-    ):
-        return str(error), FAILED
-    if isinstance(error, OSError):
+    of_the_shop = (FolderInUse, NotMigrated, NewerSchema, NotDurable, NoWorkerNumber)
+    of_the_lab = (NoPostgres, NoRedis, ShopFailed, StampedeError)
+    if isinstance(error, (*of_the_shop, *of_the_lab, OSError)):
         return str(error), FAILED
     return None

@@ -1,4 +1,4 @@
-"""demo, stampede, bench, payment-simulator."""
+"""demo, stampede, payment-simulator."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from doorbuster.apps.cli.options import Data, Json, answer, run, say
+from doorbuster.apps.cli.options import Data, Json, answer, run
 
 
 def register(app: typer.Typer) -> None:
     app.command()(demo)
     app.command()(stampede)
-    app.command()(bench)
     app.command(name="payment-simulator", add_help_option=False, context_settings=_PASS_ON)(payment_simulator)
 
 
@@ -28,7 +27,7 @@ def demo(
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """A flash sale from opening to audit: embedded stores, real HTTP, a payment provider that misbehaves."""
+    """A flash sale and every order's whole life, from opening to audit: embedded stores, real HTTP and SMTP."""
     from doorbuster.lab.demo.run import DemoPlan, run_demo
 
     folder = Path(data) if data else None
@@ -88,23 +87,6 @@ def stampede(
     )
     answer(report, json, words)
     if not report.ok:
-        raise typer.Exit(1)
-
-
-def bench(
-    seconds: Annotated[float, typer.Option(min=1, max=300, help="Behind each figure, in three rounds.")] = 15.0,
-    postgres: Annotated[
-        str | None, typer.Option(help="postgresql://… to measure on. [default: one found on the machine, if any]")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for bench.json and the chart.")] = None,
-    json: Json = False,
-) -> None:
-    """Measure durable claims over HTTP, and three ways to sell one hot SKU, side by side."""
-    from doorbuster.lab.bench.run import run_bench
-
-    result = run_bench(seconds, postgres, out, say)
-    answer(result.as_json(), json, result.table())
-    if not result.ok:
         raise typer.Exit(1)
 
 

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from doorbuster.apps.cli import catalogue, city, events, lab, operate, payments, people, sales, stock
+from doorbuster.apps.cli import bench, catalogue, city, config, events, lab, operate, payments, people, sales, stock
 
 app = typer.Typer(
     name="doorbuster",
@@ -21,10 +21,12 @@ catalogue.register(app)
 people.register(app)
 lab.register(app)
 city.register(app)
+app.add_typer(bench.app, name="bench")
 app.add_typer(sales.app, name="sale")
 app.add_typer(stock.app, name="stock")
 app.add_typer(payments.app, name="payments")
 app.add_typer(events.app, name="events")
+app.add_typer(config.app, name="config")
 
 
 def main() -> None:

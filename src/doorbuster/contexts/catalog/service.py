@@ -32,12 +32,14 @@ from doorbuster.contracts.catalog import (
 from doorbuster.kernel.principal import Principal
 from doorbuster.platform.bus.outbox import emit
 from doorbuster.platform.context import Platform
+from doorbuster.platform.fallback import FEATURES, Degradable
 from doorbuster.platform.sql.database import Database, Tx
 from doorbuster.platform.sql.idempotency import once
 from doorbuster.platform.sql.paging import Page
 
 NAME = "catalog"
 SKUS_PAGE = 5_000
+CATEGORIES_STAND_IN_MS = 10 * 60_000
 EXPORT_PAGE = 200
 """Products per page of an export: up to 10,000 SKUs in memory."""
 
@@ -46,6 +48,14 @@ class CatalogService:
     def __init__(self, platform: Platform, database: Database) -> None:
         self._platform = platform
         self._database = database
+        features = platform.runtime.live(FEATURES)
+        self._categories: Degradable[Sequence[str]] = Degradable(
+            "categories",
+            self._read_categories,
+            platform.clock.now_ms,
+            enabled=lambda: features().fresh_categories,
+            cached_for_ms=CATEGORIES_STAND_IN_MS,
+        )
 
     # --- products -----------------------------------------------------------------------------------------------
 
@@ -112,7 +122,13 @@ class CatalogService:
         return Page(found[:limit], found[limit - 1].id if more else None)
 
     async def categories(self) -> Sequence[str]:
-        """Categories that have a product on sale, in order, at most store.CATEGORIES_MAX."""
+        """Categories that have a product on sale, in order, at most store.CATEGORIES_MAX.
+
+        While the database does not answer, those that were last read, for CATEGORIES_STAND_IN_MS at most.
+        """
+        return (await self._categories.get()).value
+
+    async def _read_categories(self) -> Sequence[str]:
         return await self._database.read(store.categories)
 
     async def sku(self, sku_id: int) -> SkuFacts:

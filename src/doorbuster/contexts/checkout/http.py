@@ -63,7 +63,9 @@ class ExactRoute(RawRoute, frozen=True):
 def raw_routes(service: CheckoutService, request_timeout_s: float) -> list[RawRoute]:
     async def create_cart(scope: Scope, _parameter: str, body: bytes) -> tuple[int, bytes]:
         principal = None if scope["principal"] is None else _shopper(scope)
-        key = None if principal is None else _key(scope)
+        # Nobody has keys of their own, but a key that is none is refused whoever sends it.
+        unkeyed = principal is None and header(scope, b"idempotency-key") is None
+        key = None if unkeyed else _key(scope)
         new = _decoded(_new_cart.decode, body).new_cart()
         shown = await service.create(principal, key, new, Deadline.after(request_timeout_s))
         return 201, _encode(CartView.shown(shown))

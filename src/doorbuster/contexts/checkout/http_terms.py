@@ -16,6 +16,7 @@ from doorbuster.contracts.orders import Fulfilment
 from doorbuster.kernel.clock import parse_rfc3339, rfc3339
 from doorbuster.kernel.ids import parse_id
 from doorbuster.kernel.money import AMOUNT_MAX
+from doorbuster.kernel.places import NAME_MAX, TEXT_PATTERN
 from doorbuster.kernel.principal import Principal
 from doorbuster.platform.http.faces import (
     AnyRequest,
@@ -32,7 +33,7 @@ from doorbuster.platform.sql.paging import LIMIT_DEFAULT, checked_limit, decode_
 Amount = Annotated[int, Meta(ge=0, le=AMOUNT_MAX, description="Minor units")]
 CurrencyText = Annotated[str, Meta(pattern=r"^[A-Z]{3}$", max_length=3)]
 MethodText = Annotated[str, Meta(pattern=model.METHOD_PATTERN, max_length=32)]
-NameText = Annotated[str, Meta(max_length=model.NAME_MAX, pattern=model.TEXT_PATTERN)]
+NameText = Annotated[str, Meta(max_length=NAME_MAX, pattern=TEXT_PATTERN)]
 CodeText = Annotated[str, Meta(pattern=model.CODE_PATTERN, max_length=32)]
 When = Annotated[TimeText, Meta(max_length=40)]
 Limit = Annotated[int, Meta(ge=1, le=100_000_000)]

@@ -22,10 +22,11 @@ def merge(tx: Tx, guest_id: int, customer_id: int, now_ms: int) -> Merged:
 
     Quantities add up within the bounds. Done once: a merged cart is not open any more. Raises TooManyCarts.
     """
-    theirs = store.open_carts_of(tx, customer_id, OPEN_CARTS_MAX, lock=True)
+    locked = store.lock_open_carts_of(tx, (customer_id, guest_id), OPEN_CARTS_MAX)
+    theirs = locked[customer_id]
     touched: list[int] = []
     left_out: list[CartLine] = []
-    for cart in store.open_carts_of(tx, guest_id, OPEN_CARTS_MAX, lock=True):
+    for cart in locked[guest_id]:
         touched.append(cart.id)
         at = next((n for n, each in enumerate(theirs) if _alike(each, cart)), None)
         if at is not None:

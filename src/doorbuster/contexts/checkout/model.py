@@ -26,7 +26,15 @@ from doorbuster.contracts.checkout import (
 from doorbuster.contracts.orders import Fulfilment, OrderDraft
 from doorbuster.kernel.clock import Instant
 from doorbuster.kernel.money import CurrencyMismatch, Money
-from doorbuster.kernel.places import Destination
+from doorbuster.kernel.places import (
+    COUNTRY_PATTERN,
+    NAME_MAX,
+    PHONE_PATTERN,
+    POSTCODE_MAX,
+    STREET_MAX,
+    TEXT_PATTERN,
+    Destination,
+)
 
 STANDARD = "standard"
 """The way of shipping that a cart takes if it says nothing."""
@@ -34,20 +42,13 @@ OPEN_CARTS_MAX = 10
 """Open carts of one owner: one for each merchant they buy from."""
 METHODS_MAX = 50
 
-EMAIL_MAX, NAME_MAX, LINE_MAX, POSTCODE_MAX, NOTE_MAX = 254, 100, 200, 20, 500
+EMAIL_MAX, NOTE_MAX = 254, 500
 EMAIL_PATTERN = (
     r"^[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}"
     r"@[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$"
 )
-TEXT_PATTERN = (
-    r"^[^\s\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]"
-    r"[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$"
-)
-"""Starts with something visible; holds no control characters and none that turn the direction of writing."""
 NOTE_PATTERN = r"^[^\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$"
-"""The same with line breaks, and it may be empty."""
-COUNTRY_PATTERN = "^[A-Z]{2}$"
-PHONE_PATTERN = r"^\+?[0-9][0-9 ()/.-]{3,29}$"
+"""Like TEXT_PATTERN, with line breaks, and it may be empty."""
 CODE_PATTERN = "^[A-Z0-9][A-Z0-9-]{2,31}$"
 METHOD_PATTERN = "^[a-z0-9][a-z0-9-]{0,31}$"
 
@@ -305,7 +306,7 @@ def checked_destination(destination: Destination) -> Destination:
         country=destination.country,
         region=_plain("region", destination.region, NAME_MAX) if destination.region else "",
         city=_plain("city", destination.city, NAME_MAX),
-        street=_plain("street", destination.street, LINE_MAX),
+        street=_plain("street", destination.street, STREET_MAX),
         postcode=_plain("postcode", destination.postcode, POSTCODE_MAX) if destination.postcode else "",
         place=destination.place,
     )

@@ -26,11 +26,11 @@ from doorbuster.contexts.checkout import store
 from doorbuster.contexts.checkout.desk import Desk
 from doorbuster.contexts.checkout.model import Checkout
 from doorbuster.contexts.checkout.store import Failure
-from doorbuster.contracts.checkout import CheckoutNotFound
+from doorbuster.contracts.checkout import CheckoutFailed, CheckoutNotFound
 from doorbuster.contracts.inventory import Hold, HoldRequest, Inventory, OutOfStock, SkuUnits
 from doorbuster.contracts.orders import Order, OrderDraft, Orders
 from doorbuster.kernel.clock import Clock
-from doorbuster.kernel.errors import Busy, Conflict, ShopError
+from doorbuster.kernel.errors import Busy, ShopError
 from doorbuster.platform.settings.tree import CheckoutSettings
 from doorbuster.platform.sql.database import Database
 from doorbuster.platform.sql.group_commit import GroupCommit
@@ -50,13 +50,6 @@ AT_ONCE = 256
 TIME_LIMIT = "time-limit"
 
 log = structlog.get_logger("checkout")
-
-
-class CheckoutFailed(Conflict):
-    """The cart is open again. `reason` says why; out of stock has an answer of its own."""
-
-    slug = "checkout-failed"
-    title = "This order could not be placed; nothing is owed"
 
 
 class Saga:

@@ -57,11 +57,24 @@ def cart_of_key(tx: Tx, owner_id: int, key: str) -> tuple[Cart, bytes] | None:
     return None if row is None else (_cart(tuple(row)[:-1]), row.digest)
 
 
-def open_carts_of(tx: Tx, owner_id: int, limit: int, *, lock: bool = False) -> list[Cart]:
-    """The newest open carts of an owner. `lock` keeps them as they are until this transaction ends."""
+def open_carts_of(tx: Tx, owner_id: int, limit: int) -> list[Cart]:
+    """The newest open carts of an owner."""
     statement = sa.select(*_CART).where(carts.c.owner_id == owner_id, carts.c.status == "open")
-    statement = statement.order_by(carts.c.id.desc()).limit(limit)
-    return [_cart(tuple(row)) for row in tx.execute(statement.with_for_update() if lock else statement)]
+    return [_cart(tuple(row)) for row in tx.execute(statement.order_by(carts.c.id.desc()).limit(limit))]
+
+
+def lock_open_carts_of(tx: Tx, owner_ids: Sequence[int], limit: int) -> dict[int, list[Cart]]:
+    """The newest open carts of each of these owners, kept as they are until this transaction ends.
+
+    Locked in ascending order over all owners, as everything locks carts. Without those that were closed meanwhile.
+    """
+    found = [cart.id for owner_id in owner_ids for cart in open_carts_of(tx, owner_id, limit)]
+    still_open = sa.and_(carts.c.id.in_(found), carts.c.status == "open", carts.c.owner_id.in_(owner_ids))
+    locked: dict[int, list[Cart]] = {owner_id: [] for owner_id in owner_ids}
+    for row in tx.execute(sa.select(*_CART).where(still_open).order_by(carts.c.id).with_for_update()):
+        cart = _cart(tuple(row))
+        locked[cart.owner_id].insert(0, cart)
+    return locked
 
 
 def rewrite(tx: Tx, cart: Cart, now_ms: int) -> None:

@@ -22,17 +22,11 @@ from doorbuster.contracts.checkout import CART_LINES_MAX, LINE_QUANTITY_MAX, Che
 from doorbuster.contracts.orders import Fulfilment
 from doorbuster.kernel.clock import rfc3339
 from doorbuster.kernel.ids import parse_id
-from doorbuster.kernel.places import Destination, Place
 from doorbuster.platform.http.faces import IdText, MoneyBody, TimeText
+from doorbuster.platform.http.places import DestinationBody
 from doorbuster.platform.http.tokens import TOKEN_BYTES_MAX
 
 EmailText = Annotated[str, Meta(max_length=model.EMAIL_MAX, pattern=model.EMAIL_PATTERN)]
-NameText = Annotated[str, Meta(max_length=model.NAME_MAX, pattern=model.TEXT_PATTERN)]
-StreetText = Annotated[str, Meta(max_length=model.LINE_MAX, pattern=model.TEXT_PATTERN)]
-OptionalText = Annotated[str, Meta(max_length=model.NAME_MAX, pattern=f"^$|{model.TEXT_PATTERN}")]
-PostcodeText = Annotated[str, Meta(max_length=model.POSTCODE_MAX, pattern=f"^$|{model.TEXT_PATTERN}")]
-CountryText = Annotated[str, Meta(pattern=model.COUNTRY_PATTERN, description="ISO 3166-1 alpha-2")]
-PhoneText = Annotated[str, Meta(pattern=model.PHONE_PATTERN)]
 MethodText = Annotated[str, Meta(pattern=model.METHOD_PATTERN, max_length=32)]
 CodeText = Annotated[str, Meta(pattern=model.CODE_PATTERN, max_length=32)]
 NoteText = Annotated[str, Meta(max_length=model.NOTE_MAX, pattern=model.NOTE_PATTERN)]
@@ -40,49 +34,9 @@ FingerprintText = Annotated[str, Meta(pattern="^[0-9a-f]{16}$", max_length=16)]
 Units = Annotated[int, Meta(ge=1, le=LINE_QUANTITY_MAX)]
 
 
-class LineBody(Struct, frozen=True, forbid_unknown_fields=True):
+class CartLineBody(Struct, frozen=True, forbid_unknown_fields=True):
     sku_id: IdText
     quantity: Units
-
-
-class PlaceBody(Struct, frozen=True, forbid_unknown_fields=True):
-    """WGS 84, in degrees."""
-
-    latitude: Annotated[float, Meta(ge=-90, le=90)]
-    longitude: Annotated[float, Meta(ge=-180, le=180)]
-
-
-class DestinationBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where it goes. A courier (takeout) needs the place on the map."""
-
-    recipient: NameText
-    phone: PhoneText
-    country: CountryText
-    region: OptionalText = ""
-    city: NameText
-    street: StreetText
-    postcode: PostcodeText = ""
-    place: PlaceBody | None = None
-
-    def destination(self) -> Destination:
-        place = None if self.place is None else Place(self.place.latitude, self.place.longitude)
-        return Destination(
-            self.recipient, self.phone, self.country, self.region, self.city, self.street, self.postcode, place
-        )
-
-    @classmethod
-    def of(cls, destination: Destination) -> DestinationBody:
-        place = destination.place
-        return cls(
-            recipient=destination.recipient,
-            phone=destination.phone,
-            country=destination.country,
-            region=destination.region,
-            city=destination.city,
-            street=destination.street,
-            postcode=destination.postcode,
-            place=None if place is None else PlaceBody(place.latitude, place.longitude),
-        )
 
 
 class DeliveryBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,7 +53,7 @@ class DeliveryBody(Struct, frozen=True, forbid_unknown_fields=True):
 class NewCartBody(Struct, frozen=True, forbid_unknown_fields=True):
     """As much as is known already. A SKU on two lines counts as their sum."""
 
-    lines: Annotated[list[LineBody], Meta(max_length=CART_LINES_MAX)] = []
+    lines: Annotated[list[CartLineBody], Meta(max_length=CART_LINES_MAX)] = []
     delivery: DeliveryBody | None = None
 
     def new_cart(self) -> NewCart:

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from doorbuster.contexts.delivery import couriers, offering, shipping, store
 from doorbuster.contexts.delivery.model import CANCELLABLE, KnownOrder, Task, Who
 from doorbuster.contexts.delivery.store import StatusEntry
+from doorbuster.contracts.delivery import CourierCalledOff
 from doorbuster.kernel.clock import rfc3339
+from doorbuster.platform.bus.outbox import emit
 from doorbuster.platform.sql.database import Tx
 
 
@@ -40,6 +42,7 @@ def cancel(tx: Tx, order_id: int, *, who: Who, actor: str, cause: str, now_ms: i
     offering.withdraw(tx, order_id, now_ms)
     if task.courier_id is not None:
         couriers.unload_one(tx, task.courier_id, now_ms, delivered=False)
+        emit(tx, [CourierCalledOff(order_id, task.courier_id)], now_ms)
     moved = store.move(
         tx, task, "cancelled", who=who, actor=actor, cause=cause, now_ms=now_ms, courier_id=None, urgent=False
     )
@@ -57,6 +60,8 @@ def take_back(
     if moved is not None:
         couriers.unload_one(tx, task.courier_id, now_ms, delivered=False)
         store.exclude(tx, [(task.id, task.courier_id)], excluded_until_ms)
+        if who != "courier":
+            emit(tx, [CourierCalledOff(task.id, task.courier_id)], now_ms)
         show(tx, task.id, "ready", now_ms)
     return moved
 

@@ -44,6 +44,8 @@ BEGINNING: TaskStatus = "waiting"
 CARRIED: tuple[TaskStatus, ...] = ("assigned", "picked_up")
 """A courier has it."""
 CANCELLABLE: tuple[TaskStatus, ...] = tuple(status for status, ends in MOVES.items() if "cancelled" in ends)
+PRESSABLE: tuple[TaskStatus, ...] = ("waiting", "preparing", "ready", "assigned")
+"""Before the pick-up: it may still be put before others."""
 DECLINABLE: tuple[TaskStatus, ...] = ("waiting", "preparing")
 """The merchant may still say no."""
 
@@ -65,6 +67,8 @@ TEXT_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$"
 CARRIER_MAX, TRACKING_NUMBER_MAX, DESCRIPTION_MAX, REASON_MAX = 60, 60, 200, 200
 TRACKING_MAX = 200
 """Tracking events of one parcel."""
+PRIORITY_MAX = 10
+"""Steps, both ways; what one is worth says dispatching.Policy."""
 POSITIONS_AT_ONCE = 60
 TRACK_KEPT = 200
 """Positions kept of one courier."""

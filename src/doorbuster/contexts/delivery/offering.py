@@ -12,7 +12,7 @@ from doorbuster.contexts.delivery import store
 from doorbuster.contexts.delivery.dispatching import FreeCourier, OpenTask, Proposal
 from doorbuster.contexts.delivery.model import Courier, Offer, Task, day_of
 from doorbuster.contexts.delivery.tables import couriers, exclusions, offers, tasks
-from doorbuster.contracts.delivery import OfferMade, OfferStatus
+from doorbuster.contracts.delivery import CourierCalledOff, OfferMade, OfferStatus
 from doorbuster.platform.bus.outbox import emit
 from doorbuster.platform.sql.database import Tx
 
@@ -38,8 +38,10 @@ def end(tx: Tx, offer_id: int, status: OfferStatus, now_ms: int) -> bool:
 
 
 def withdraw(tx: Tx, task_id: int, now_ms: int) -> None:
-    """The task's open offer, if there is one."""
-    tx.execute(sa.update(offers).where(offers.c.task_id == task_id, _OPEN).values(status="withdrawn", ended_ms=now_ms))
+    """The task's open offer, if there is one; its courier is told."""
+    open_one = sa.update(offers).where(offers.c.task_id == task_id, _OPEN)
+    ended = tx.execute(open_one.values(status="withdrawn", ended_ms=now_ms).returning(offers.c.courier_id))
+    emit(tx, [CourierCalledOff(task_id, courier_id) for courier_id in ended.scalars()], now_ms)
 
 
 def due(tx: Tx, now_ms: int, limit: int) -> list[Offer]:

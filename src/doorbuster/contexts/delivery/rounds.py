@@ -11,6 +11,7 @@ from doorbuster.contexts.delivery import offering
 from doorbuster.contexts.delivery.dispatching import FreeCourier, OpenTask, dispatch
 from doorbuster.kernel.errors import Busy
 from doorbuster.platform.context import Platform
+from doorbuster.platform.fallback import FEATURES
 from doorbuster.platform.sql.database import Database, Tx
 from doorbuster.platform.telemetry.crash_points import crash_point
 
@@ -18,7 +19,7 @@ NAME = "delivery"
 PAGE = 500
 PAGES_MAX = 20
 PACE_S = 0.05
-"""However often events wake it."""
+"""However often events wake it. After a round that took longer it rests as long: half of the time is others'."""
 OUTAGE_PAUSE_S = 2.0
 
 log = structlog.get_logger(NAME)
@@ -29,20 +30,22 @@ class Dispatcher:
         self._platform = platform
         self._database = database
         self._settings = platform.settings.delivery
+        self._features = platform.runtime.live(FEATURES)
 
     async def run(self) -> None:
         """Rounds until cancelled."""
-        woken = self._platform.wakeups.subscribe(NAME)
+        woken, loop = self._platform.wakeups.subscribe(NAME), asyncio.get_running_loop()
         try:
             while True:
                 woken.clear()
+                begun_s = loop.time()
                 pause_s = self._settings.round_s
                 try:
                     await self.round()
                 except Busy as outage:
                     log.warning("dispatcher waits", error=repr(outage))
                     pause_s = OUTAGE_PAUSE_S
-                await asyncio.sleep(PACE_S)
+                await asyncio.sleep(max(PACE_S, loop.time() - begun_s))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause_s):
                         await woken.wait()
@@ -52,6 +55,8 @@ class Dispatcher:
     async def round(self) -> int:
         """Ends offers whose time is over, and makes new ones; returns how many. Raises Busy."""
         await self._expire()
+        if not self._features().dispatch:
+            return 0
         now_ms = self._platform.clock.now_ms()
         tasks, couriers = await self._database.read(lambda tx: self._look(tx, now_ms))
         if not tasks or not couriers:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import structlog
+
 from doorbuster.contexts.delivery import books, changing, couriers, store
 from doorbuster.contexts.delivery.knowing import Knowing, actor_of, serves
-from doorbuster.contexts.delivery.model import CARRIED, DECLINABLE, Courier, Task, Who
+from doorbuster.contexts.delivery.model import CARRIED, DECLINABLE, PRESSABLE, Courier, Task, Who
 from doorbuster.contexts.delivery.parcels import Parcels
 from doorbuster.contexts.delivery.riding import Riding
 from doorbuster.contracts.audit import Check
@@ -21,6 +23,7 @@ from doorbuster.platform.sql.database import Database, Tx
 from doorbuster.platform.sql.paging import Page
 
 NAME = "delivery"
+log = structlog.get_logger(NAME)
 ReadAfter = Callable[[int, int], Awaitable[Sequence[tuple[int, bytes]]]]
 
 
@@ -107,6 +110,16 @@ class DeliveryService:
             )
 
         return await self._served(principal, order_id, ("assigned",), None, work)
+
+    async def prioritise(self, principal: Principal, order_id: int, priority: int, *, urgent: bool) -> Task:
+        """Puts a delivery before or behind others, until it is picked up. Raises TaskNotFound, MoveNotPossible."""
+
+        def work(tx: Tx, task: Task, _now_ms: int) -> Task | None:
+            return store.put_priority(tx, task, priority, urgent=urgent)
+
+        task = await self._served(principal, order_id, PRESSABLE, None, work)
+        log.info("delivery priority", task_id=order_id, actor=actor_of(principal), priority=priority, urgent=urgent)
+        return task
 
     async def _served(
         self,

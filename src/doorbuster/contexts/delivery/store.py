@@ -240,6 +240,12 @@ def steps_before(tx: Tx, before_ms: int, limit: int) -> list[Task]:
     return [task_of(row) for row in tx.execute(statement.order_by(tasks.c.step_ms).limit(limit))]
 
 
+def put_priority(tx: Tx, task: Task, priority: int, *, urgent: bool) -> Task:
+    """How a locked task weighs against others from the next round on."""
+    changed = sa.update(tasks).where(tasks.c.id == task.id).values(priority=priority, urgent=urgent)
+    return task_of(tx.execute(changed.returning(*tasks.c)).one())
+
+
 def carried_by(tx: Tx, courier_id: int) -> list[Task]:
     statement = sa.select(tasks).where(tasks.c.courier_id == courier_id, _in(CARRIED)).order_by(tasks.c.id)
     return [task_of(row) for row in tx.execute(statement)]

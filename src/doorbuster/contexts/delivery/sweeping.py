@@ -107,23 +107,29 @@ class Sweeper:
         )
 
     def _press(self, tx: Tx, now_ms: int) -> tuple[int, list[int]]:
-        """How many became urgent, and those that people have to look after now."""
+        """How many became urgent, and those that people have to look after now; a page of each, the next sweep goes on.
+
+        What is locked is just being moved: it is left to the next sweep, and nobody waits for anybody.
+        """
         urgent_ms = now_ms - self._settings.urgent_after_s * 1000
         alarm_ms = now_ms - self._settings.alarm_after_s * 1000
-        pressed = tx.execute(
-            sa.update(tasks)
-            .where(tasks.c.status == sa.literal_column("'ready'"), tasks.c.ready_ms <= urgent_ms)
-            .where(tasks.c.urgent.is_(False))
-            .values(urgent=True)
+        unpressed = (
+            tasks.c.status == sa.literal_column("'ready'"),
+            tasks.c.ready_ms <= urgent_ms,
+            tasks.c.urgent.is_(False),
         )
-        statement = (
-            sa.select(tasks.c.id)
-            .where(sa.not_(tasks.c.status.in_([sa.literal_column("'delivered'"), sa.literal_column("'cancelled'")])))
-            .where(tasks.c.alarmed_ms.is_(None), tasks.c.changed_ms <= alarm_ms)
-            .order_by(tasks.c.changed_ms)
-            .limit(PAGE)
-        )
-        late = list(tx.execute(statement).scalars())
-        if late:
-            tx.execute(sa.update(tasks).where(tasks.c.id.in_(late)).values(alarmed_ms=now_ms))
-        return pressed.rowcount, late
+        under_way = sa.not_(tasks.c.status.in_([sa.literal_column("'delivered'"), sa.literal_column("'cancelled'")]))
+        unseen = (under_way, tasks.c.alarmed_ms.is_(None), tasks.c.changed_ms <= alarm_ms)
+        pressed = _marked(tx, unpressed, tasks.c.ready_ms, {"urgent": True})
+        return len(pressed), _marked(tx, unseen, tasks.c.changed_ms, {"alarmed_ms": now_ms})
+
+
+def _marked(
+    tx: Tx, where: Sequence[sa.ColumnElement[bool]], oldest: sa.Column[int], values: dict[str, object]
+) -> list[int]:
+    """Changes a page of the tasks that are so, the oldest first; returns which."""
+    found = sa.select(tasks.c.id).where(*where).order_by(oldest).limit(PAGE).with_for_update(skip_locked=True)
+    ids = list(tx.execute(found).scalars())
+    if ids:
+        tx.execute(sa.update(tasks).where(tasks.c.id.in_(ids)).values(**values))
+    return ids

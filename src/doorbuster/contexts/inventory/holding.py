@@ -6,7 +6,9 @@
 4. write: balances with their movements, then holds with their lines
 
 Whoever changes holds that exist locks them before the shelves; here new ones are written behind the shelves, and waits
-only for others who have their shelves already: nobody waits in a circle.
+only for others who have their shelves already: nobody waits in a circle. (An event about an order that was never held
+writes a row for it before it locks shelves. It cannot meet that order's first hold, which comes before the order is
+written; if it did, PostgreSQL would end the circle and the loser would repeat.)
 """
 
 from __future__ import annotations

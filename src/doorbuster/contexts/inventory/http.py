@@ -30,12 +30,12 @@ Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\
 Code = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}\Z", max_length=32)]
 
 
-class LineBody(Struct, frozen=True, forbid_unknown_fields=True):
+class StockLineBody(Struct, frozen=True, forbid_unknown_fields=True):
     sku_id: IdText
     quantity: Annotated[int, Meta(ge=1, le=UNITS_MAX)]
 
 
-Lines = Annotated[list[LineBody], Meta(min_length=1, max_length=LINES_MAX)]
+Lines = Annotated[list[StockLineBody], Meta(min_length=1, max_length=LINES_MAX)]
 
 
 class WarehouseBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +53,7 @@ class StockBody(Struct, frozen=True, forbid_unknown_fields=True):
     warehouse_id: IdText | None = None
 
 
-class TransferBody(Struct, frozen=True, forbid_unknown_fields=True):
+class StockTransferBody(Struct, frozen=True, forbid_unknown_fields=True):
     lines: Lines
     warehouse_id: IdText
     to_warehouse_id: IdText
@@ -76,7 +76,7 @@ class WarehousePage(Struct, frozen=True):
     next_cursor: str | None
 
 
-class LineView(Struct, frozen=True):
+class StockLineView(Struct, frozen=True):
     sku_id: IdText
     quantity: int
 
@@ -87,13 +87,13 @@ class MovedView(Struct, frozen=True):
     id: IdText
     warehouse_id: IdText
     to_warehouse_id: IdText | None
-    lines: list[LineView]
+    lines: list[StockLineView]
     at: TimeText
 
     @classmethod
     def of(cls, moved: Moved) -> MovedView:
         to = None if moved.to_warehouse_id is None else str(moved.to_warehouse_id)
-        lines = [LineView(str(line.sku_id), line.quantity) for line in moved.lines]
+        lines = [StockLineView(str(line.sku_id), line.quantity) for line in moved.lines]
         return cls(str(moved.id), str(moved.warehouse_id), to, lines, rfc3339(moved.at_ms))
 
 
@@ -155,7 +155,7 @@ class AvailabilityView(Struct, frozen=True):
     available: int
 
 
-def _units(lines: list[LineBody]) -> list[SkuUnits]:
+def _units(lines: list[StockLineBody]) -> list[SkuUnits]:
     return [SkuUnits(parse_id(line.sku_id), line.quantity) for line in lines]
 
 
@@ -220,7 +220,7 @@ def _moving(service: InventoryService) -> list[ControllerRouterHandler]:
         tags=["stock"],
         summary="Move goods to another warehouse",
     )
-    async def transfer_stock(request: AnyRequest, data: JSONBody[TransferBody]) -> MovedView:
+    async def transfer_stock(request: AnyRequest, data: JSONBody[StockTransferBody]) -> MovedView:
         moved = await service.transfer(
             principal_of(request),
             idempotency_key_of(request),

@@ -23,6 +23,8 @@ from doorbuster.kernel.errors import ShopError
 
 UNITS_MAX = 1_000_000_000
 """Of one movement."""
+WAREHOUSES_MAX = 100
+"""Of one merchant: a hold locks the shelves of a SKU in all of them."""
 DEFAULT_CODE, DEFAULT_NAME = "main", "Main warehouse"
 CauseKind = Literal["order", "sale", "receipt", "write_off", "transfer"]
 EndedBy = Literal["", "expired", "released", "cancelled", "lost", "missing"]
@@ -186,11 +188,8 @@ class Stock:
             lines += self._from_one_sku(sku_id, units[sku_id], together)
         for line in lines:
             self._left[line.sku_id, line.warehouse_id] -= line.quantity
-        return lines
-
-    def give_back(self, lines: Iterable[HeldLine]) -> None:
-        for line in lines:
-            self._left[line.sku_id, line.warehouse_id] += line.quantity
+        # As they are read from the rows: whoever asks again gets the same answer.
+        return sorted(lines, key=lambda line: (line.sku_id, line.warehouse_id))
 
     def _available(self, sku_id: int) -> int:
         return sum(self._left[sku_id, shelf.warehouse_id] for shelf in self._of_sku.get(sku_id, ()))

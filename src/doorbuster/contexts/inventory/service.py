@@ -20,6 +20,7 @@ from doorbuster.kernel.ids import ID_MAX
 from doorbuster.kernel.principal import Principal
 from doorbuster.platform.context import Platform
 from doorbuster.platform.sql.database import Database, Tx
+from doorbuster.platform.sql.group_commit import GroupCommit
 from doorbuster.platform.sql.idempotency import once
 from doorbuster.platform.sql.paging import Page
 from doorbuster.platform.telemetry.crash_points import crash_point
@@ -57,6 +58,10 @@ class InventoryService:
     def __init__(self, platform: Platform, database: Database, catalog: Catalog, deduction: Deduction) -> None:
         self._platform, self._database, self._catalog = platform, database, catalog
         self._deduction = deduction
+        batch_max, waiting_max = platform.settings.inventory.batch_max, platform.settings.inventory.waiting_max
+        self._extending: GroupCommit[tuple[int, int], bool] = GroupCommit(
+            self._extend, max_batch=batch_max, max_waiting=waiting_max
+        )
 
     # --- holds: see contracts.inventory.Inventory -------------------------------------------------------------------
 
@@ -82,8 +87,16 @@ class InventoryService:
         crash_point("inventory.released")
 
     async def extend_many(self, order_ids: Sequence[int], until_ms: int) -> Mapping[int, bool]:
-        held = await self._database.write(lambda tx: store.extend(tx, order_ids, until_ms))
-        return {order_id: order_id in held for order_id in order_ids}
+        held = await asyncio.gather(*(self._extending.submit((order_id, until_ms)) for order_id in order_ids))
+        return dict(zip(order_ids, held, strict=True))
+
+    async def _extend(self, wanted: Sequence[tuple[int, int]]) -> Sequence[bool]:
+        """Orders that are paid at the same time share a transaction."""
+        until_ms: dict[int, int] = {}
+        for order_id, until in wanted:
+            until_ms[order_id] = max(until, until_ms.get(order_id, 0))
+        held = await self._database.write(lambda tx: store.extend(tx, until_ms))
+        return [order_id in held for order_id, _ in wanted]
 
     async def holds(self, order_ids: Sequence[int]) -> Sequence[Hold]:
         return list((await self._database.read(lambda tx: find_holds(tx, order_ids))).values())
@@ -101,7 +114,7 @@ class InventoryService:
     # --- the merchant's own -----------------------------------------------------------------------------------------
 
     async def open_warehouse(self, principal: Principal, key: str, opening: Opening) -> Warehouse:
-        """Raises WarehouseCodeTaken, IdempotencyKeyReused."""
+        """Raises WarehouseCodeTaken, TooManyWarehouses, IdempotencyKeyReused."""
         now_ms, merchant_id = self._platform.clock.now_ms(), principal.account_id
 
         def open_one(tx: Tx) -> Warehouse:
@@ -253,4 +266,5 @@ class InventoryService:
         return await self._database.read(lambda tx: store.allotment_facts_of(tx, sale_ids))
 
     async def close(self) -> None:
+        await self._extending.close()
         await self._deduction.close()

@@ -191,7 +191,8 @@ def _lock_allotments(tx: Tx, sale_ids: Iterable[int]) -> tuple[dict[int, int], d
         return {}, {}
     heads = sa.select(allotments).where(allotments.c.sale_id.in_(wanted_ids)).order_by(allotments.c.sale_id)
     sku_of = {row.sale_id: row.sku_id for row in tx.execute(heads.with_for_update())}
-    lines = sa.select(allotment_lines).where(allotment_lines.c.sale_id.in_(wanted_ids))
+    # Only of those that are locked: an allotment that is committed between the two statements has lines, but no lock.
+    lines = sa.select(allotment_lines).where(allotment_lines.c.sale_id.in_(list(sku_of)))
     parts: dict[int, list[Part]] = {sale_id: [] for sale_id in sku_of}
     for row in tx.execute(lines.order_by(allotment_lines.c.sale_id, allotment_lines.c.warehouse_id)):
         parts[row.sale_id].append(Part(row.warehouse_id, row.units - row.sold - row.returned))

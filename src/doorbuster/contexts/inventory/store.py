@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from doorbuster.contexts.inventory.model import DEFAULT_CODE, DEFAULT_NAME, Balance, Entry, Movement, Stock, Warehouse
+from doorbuster.contexts.inventory.model import (
+    DEFAULT_CODE,
+    DEFAULT_NAME,
+    WAREHOUSES_MAX,
+    Balance,
+    Entry,
+    Movement,
+    Stock,
+    Warehouse,
+)
 from doorbuster.contexts.inventory.posting import post, shelves
 from doorbuster.contexts.inventory.tables import (
     allotment_lines,
@@ -19,7 +28,7 @@ from doorbuster.contexts.inventory.tables import (
     warehouses,
 )
 from doorbuster.contracts.audit import AllotmentFact, HoldFact
-from doorbuster.contracts.inventory import StockInvalid, WarehouseCodeTaken, WarehouseNotFound
+from doorbuster.contracts.inventory import StockInvalid, TooManyWarehouses, WarehouseCodeTaken, WarehouseNotFound
 from doorbuster.contracts.orders import PaidLine
 from doorbuster.platform.sql.database import Tx
 
@@ -29,10 +38,15 @@ def _warehouse(row: Any) -> Warehouse:
 
 
 def insert_warehouse(tx: Tx, warehouse: Warehouse) -> Warehouse:
-    """Raises WarehouseCodeTaken."""
+    """Raises WarehouseCodeTaken, TooManyWarehouses."""
+    if tx.dialect == "postgres":  # one at a time per merchant, so that the count holds
+        tx.rows("SELECT pg_advisory_xact_lock($1)", warehouse.merchant_id)
     values = {name: getattr(warehouse, name) for name in warehouse.__struct_fields__}
     if not tx.insert_if_absent(warehouses, values):
         raise WarehouseCodeTaken
+    mine = sa.select(sa.func.count()).where(warehouses.c.merchant_id == warehouse.merchant_id)
+    if tx.execute(mine.select_from(warehouses)).scalar_one() > WAREHOUSES_MAX:
+        raise TooManyWarehouses(at_most=WAREHOUSES_MAX)
     return warehouse
 
 
@@ -99,15 +113,30 @@ def due_holds(tx: Tx, now_ms: int, limit: int) -> list[int]:
     return list(tx.execute(statement).scalars())
 
 
-def extend(tx: Tx, order_ids: Sequence[int], until_ms: int) -> set[int]:
-    """Those that are held, and last at least so long now. Locked in ascending order."""
-    at = sa.and_(holds.c.order_id.in_(sorted(set(order_ids))), holds.c.status == "held")
-    locked = tx.execute(sa.select(holds.c.order_id).where(at).order_by(holds.c.order_id).with_for_update())
-    held = set(locked.scalars())
-    if held:
-        shorter = sa.and_(holds.c.order_id.in_(held), holds.c.until_ms < until_ms)
-        tx.execute(sa.update(holds).where(shorter).values(until_ms=until_ms))
-    return held
+_EXTEND_SQLITE = (
+    "UPDATE holds SET until_ms = max(until_ms, ?) WHERE order_id = ? AND status = 'held' RETURNING order_id"
+)
+# Locked first, then changed: a single statement would miss a row that somebody else changed while it waited.
+_LOCK_HELD_POSTGRES = (
+    "SELECT h.order_id, h.until_ms FROM unnest($1::bigint[]) AS w(order_id) CROSS JOIN LATERAL "
+    "(SELECT order_id, until_ms FROM holds WHERE order_id = w.order_id AND status = 'held' LIMIT 1 FOR UPDATE) AS h"
+)
+_EXTEND_POSTGRES = (
+    "UPDATE holds h SET until_ms = n.until_ms FROM unnest($1::bigint[], $2::bigint[]) AS n(order_id, until_ms) "
+    "CROSS JOIN LATERAL (SELECT k.ctid FROM holds k WHERE k.order_id = n.order_id LIMIT 1) AS l WHERE h.ctid = l.ctid"
+)
+
+
+def extend(tx: Tx, until_ms: Mapping[int, int]) -> set[int]:
+    """Those of these orders that are held, and last at least so long now. Locked in ascending order."""
+    wanted = sorted(until_ms.items())
+    if tx.dialect == "sqlite":
+        return {row[0] for order_id, until in wanted for row in tx.rows(_EXTEND_SQLITE, until, order_id)}
+    held = {row[0]: row[1] for row in tx.rows(_LOCK_HELD_POSTGRES, [order_id for order_id, _ in wanted])}
+    longer = [(order_id, until) for order_id, until in wanted if order_id in held and held[order_id] < until]
+    if longer:
+        tx.rows(_EXTEND_POSTGRES, *map(list, zip(*longer, strict=True)))
+    return set(held)
 
 
 def available(tx: Tx, sku_ids: Sequence[int]) -> dict[int, int]:

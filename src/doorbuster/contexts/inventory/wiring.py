@@ -79,9 +79,10 @@ def _deduction(platform: Platform, database: Database) -> Deduction:
     if not platform.settings.redis.url:
         raise ValueError(f"inventory.strategy {settings.strategy} needs redis.url")
     # Only here: the client is not for processes that do without.
-    from doorbuster.platform.redis import Redis
+    from doorbuster.platform.redis import REDIS, Redis
 
-    redis = Redis(platform.settings.redis.url)
+    neighbour = platform.neighbours.get("redis", settings=platform.runtime.live(REDIS))
+    redis = Redis(platform.settings.redis.url, neighbour)
     if settings.strategy == "redis_lua":
         from doorbuster.contexts.inventory.deduction.scripted import Scripted
 

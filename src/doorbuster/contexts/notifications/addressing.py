@@ -21,6 +21,7 @@ from doorbuster.contexts.notifications.model import (
     is_email,
     pause_ms,
 )
+from doorbuster.contexts.notifications.posting import Addressed, post
 from doorbuster.contexts.notifications.templates import Shown, Writer
 from doorbuster.contracts.accounts import Accounts, Contact
 from doorbuster.contracts.notifications import Notified
@@ -90,7 +91,7 @@ class Addressing:
         if not page:
             return 0
         known = await self._find_out(page)
-        addressed: list[tuple[Notice, list[tuple[int, Draft]]]] = []
+        addressed: list[Addressed] = []
         failed: list[tuple[Notice, str]] = []
         for notice in page:
             try:
@@ -100,13 +101,9 @@ class Addressing:
                 failed.append((notice, repr(error)))
                 continue
             addressed.append((notice, [(self._platform.ids.next(draft.account_id), draft) for draft in drafts]))
-        # One order for all who write, so that nobody waits in a circle.
-        addressed.sort(key=lambda each: (min((d.account_id for _, d in each[1]), default=0), each[0].seq, each[0].part))
 
         def work(tx: Tx) -> None:
-            told: list[Notified] = []
-            for notice, drafts in addressed:
-                told += [Notified(*pushed) for pushed in store.address(tx, notice, drafts, now_ms)]
+            told = [Notified(*pushed) for pushed in post(tx, addressed, now_ms)]
             for notice, error in failed:
                 again_ms = now_ms + pause_ms(notice.attempts + 1, self._dice())
                 last = notice.attempts + 1 >= self._settings.attempts_max

@@ -34,7 +34,14 @@ class Away(Struct, frozen=True):
     pause_ms: int = 1_000
 
 
-Outcome = Sent | Refused | Failed | Away
+class Postponed(Struct, frozen=True):
+    """This one's other side is left alone for a while; the channel is fine. It was not tried."""
+
+    reason: str
+    pause_ms: int
+
+
+Outcome = Sent | Refused | Failed | Away | Postponed
 
 
 class Way(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 from doorbuster.contexts.notifications import store
 from doorbuster.contexts.notifications.model import Facts, Kind, Notice, Part
 from doorbuster.contracts.accounts import AccountRegistered
-from doorbuster.contracts.delivery import CourierAssigned, OfferMade, OrderDelivered, ParcelSent
+from doorbuster.contracts.delivery import CourierAssigned, CourierCalledOff, OfferMade, OrderDelivered, ParcelSent
 from doorbuster.contracts.orders import (
     OrderCancelled,
     OrderCompleted,
@@ -35,7 +35,7 @@ OF_ORDERS = (
     OrderShipped,
     OrderCompleted,
 )
-OF_DELIVERY = (CourierAssigned, OfferMade, ParcelSent, OrderDelivered)
+OF_DELIVERY = (CourierAssigned, CourierCalledOff, OfferMade, ParcelSent, OrderDelivered)
 
 
 def consumers() -> list[Consumer]:
@@ -85,6 +85,8 @@ def told(event: Event) -> Sequence[Told]:  # noqa: C901 - a table
             return _both("completed", event.customer_id, Facts(event.order_id))
         case CourierAssigned():
             return [("customer", "courier-assigned", event.customer_id, Facts(event.order_id))]
+        case CourierCalledOff():
+            return [("courier", "courier-called-off", event.courier_id, Facts(event.order_id))]
         case OfferMade():
             facts = Facts(event.order_id, expires_ms=event.expires_ms)
             return [("courier", "offer-made", event.courier_id, facts)]

@@ -72,7 +72,7 @@ class NotificationPage(Struct, frozen=True):
         return cls(items, found.unread, found.last, None if after is None else encode_cursor(after))
 
 
-class ReadBody(Struct, frozen=True, forbid_unknown_fields=True):
+class NotificationsReadBody(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything up to this number has been read."""
 
     number: Number
@@ -233,7 +233,7 @@ def _stream_routes(service: NotificationsService) -> list[ControllerRouterHandle
         tags=["notifications"],
         summary="Mark notifications as read",
     )
-    async def read_notifications(request: AnyRequest, data: JSONBody[ReadBody]) -> ReadView:
+    async def read_notifications(request: AnyRequest, data: JSONBody[NotificationsReadBody]) -> ReadView:
         found = await service.read(principal_of(request), data.number)
         return ReadView(found.unread, found.read_to)
 

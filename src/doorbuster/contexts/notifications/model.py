@@ -27,6 +27,7 @@ Kind = Literal[
     "parcel-sent",
     "order-delivered",
     "offer-made",
+    "courier-called-off",
     "support-message",
     "welcome",
     "sold-order-paid",
@@ -55,6 +56,7 @@ DEFAULTS: Mapping[Kind, tuple[Choice, ...]] = {
     "parcel-sent": _BOTH,
     "order-delivered": _PUSH,
     "offer-made": _PUSH,
+    "courier-called-off": _PUSH,
     "support-message": _PUSH,
     "welcome": ("email",),
     "sold-order-paid": _PUSH,
@@ -71,7 +73,9 @@ LEASE_MS = 90_000
 EXPIRES_MS = 3 * 24 * 3_600_000
 """What could not be sent for so long because its whole channel was away is dead."""
 EMAIL_MAX = 254
-_EMAIL = re.compile(r"[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,251}[a-zA-Z0-9])?")
+_ATOM, _LABEL = r"[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]+", r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+_EMAIL = re.compile(rf"(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
+"""A dot-atom at a host name (RFC 5321 without quoted forms): what can stand in a letter's header."""
 
 
 class Facts(Struct, frozen=True, omit_defaults=True):

@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from doorbuster.contexts.notifications import store
-from doorbuster.contexts.notifications.channels import Away, Failed, Outcome, Refused, Sent, Way
+from doorbuster.contexts.notifications.channels import Away, Failed, Outcome, Postponed, Refused, Sent, Way
 from doorbuster.contexts.notifications.model import EXPIRES_MS, LEASE_MS, Message, pause_ms
 from doorbuster.contracts.notifications import Channel
 from doorbuster.kernel.errors import Busy
 from doorbuster.platform.context import Platform
+from doorbuster.platform.fallback import FEATURES
 from doorbuster.platform.sql.database import Database
 from doorbuster.platform.telemetry.crash_points import crash_point
 
@@ -57,6 +58,7 @@ class Lane:
     ) -> None:
         self.way = way
         self._platform = platform
+        self._features = platform.runtime.live(FEATURES)
         self._database = database
         self._channel: Channel = channel
         self._dice = dice
@@ -86,6 +88,8 @@ class Lane:
 
     async def fill(self) -> int:
         """Claims as many due messages as there are places, and begins to send them. Raises Unavailable."""
+        if not self._features().notifications:
+            return 0
         now_ms = self._platform.clock.now_ms()
         places = (1 if self._away else self.way.at_once) - len(self._under_way)
         if places <= 0 or now_ms < self._paused_until_ms:
@@ -174,6 +178,11 @@ class Lane:
                 if now_ms - message.created_ms >= EXPIRES_MS:
                     return {"status": "dead", "error": reason[:500]}
                 return {"attempts": message.attempts - 1, "next_try_ms": now_ms, "error": reason[:500]}
+            case Postponed(reason, after_ms):
+                if now_ms - message.created_ms >= EXPIRES_MS:
+                    return {"status": "dead", "error": reason[:500]}
+                again_ms = now_ms + after_ms
+                return {"attempts": message.attempts - 1, "next_try_ms": again_ms, "error": reason[:500]}
             case Failed(reason, at_least_ms):
                 if message.attempts >= self._platform.settings.notifications.attempts_max:
                     return {"status": "dead", "error": reason[:500]}

@@ -13,7 +13,6 @@ from doorbuster.contexts.notifications.model import (
     LEASE_MS,
     Choice,
     DeadMessage,
-    Draft,
     Endpoint,
     Facts,
     Kind,
@@ -91,60 +90,6 @@ def postpone(tx: Tx, notice: Notice, next_try_ms: int, error: str, *, dead: bool
             status="dead" if dead else "waiting",
         )
     )
-
-
-def address(tx: Tx, notice: Notice, drafts: Sequence[tuple[int, Draft]], now_ms: int) -> list[tuple[int, int]]:
-    """Writes the messages (with their ids) of a notice, once; returns (account, number) of what was pushed."""
-    if tx.execute(sa.update(notices).where(_at(notice)).values(status="addressed")).rowcount != 1:
-        return []
-    written, pushed = 0, list[tuple[int, int]]()
-    for message_id, draft in drafts:
-        number = _next_number(tx, draft.account_id) if draft.channel == "push" else None
-        at_once = draft.channel == "push"
-        new = tx.insert_if_absent(
-            messages,
-            {
-                "id": message_id,
-                "source": notice.source,
-                "seq": notice.seq,
-                "channel": draft.channel,
-                "recipient_id": draft.recipient_id,
-                "account_id": draft.account_id,
-                "kind": draft.kind,
-                "target": draft.target,
-                "content": draft.content,
-                "status": "sent" if at_once else "due",
-                "attempts": 0,
-                "claims": 0,
-                "next_try_ms": now_ms,
-                "number": number,
-                "error": "",
-                "created_ms": now_ms,
-                "sent_ms": now_ms if at_once else None,
-            },
-        )
-        written += new
-        if number is not None and new:
-            pushed.append((draft.account_id, number))
-        elif number is not None:
-            # The same person in another part, who has been told of this event already. The row is locked: nobody
-            # has seen the number.
-            tx.execute(
-                sa.update(streams).where(streams.c.account_id == draft.account_id).values(last=streams.c.last - 1)
-            )
-    if written:
-        at = sa.and_(notices.c.source == notice.source, notices.c.seq == notice.seq, notices.c.part == notice.part)
-        tx.execute(sa.update(notices).where(at).values(written=written))
-    return pushed
-
-
-def _next_number(tx: Tx, account_id: int) -> int:
-    """Locks the stream until the end of the transaction."""
-    insert = tx.insert(streams).values(account_id=account_id, last=1, read_to=0)
-    statement = insert.on_conflict_do_update(
-        index_elements=[streams.c.account_id], set_={"last": streams.c.last + 1}
-    ).returning(streams.c.last)
-    return tx.execute(statement).scalar_one()
 
 
 def is_due(tx: Tx, channel: Channel, now_ms: int) -> bool:

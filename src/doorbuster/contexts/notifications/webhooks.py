@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from doorbuster.contexts.notifications.channels import Failed, Outcome, Refused, Sent
 from doorbuster.contexts.notifications.model import Endpoint, Message
 from doorbuster.contexts.notifications.outgoing import Policy, Resolve
+from doorbuster.contexts.notifications.resilience import sent_through
 from doorbuster.contexts.notifications.templates import one_line
 from doorbuster.contracts.notifications import EndpointRefused
 from doorbuster.kernel.clock import Clock, Instant
+from doorbuster.platform.neighbour import Neighbour
 
 if TYPE_CHECKING:
     import aiohttp
@@ -35,9 +37,18 @@ def signature(secret: str, body: bytes, now_ms: Instant) -> str:
 class Webhooks:
     at_once, per_recipient = 16, 4
 
-    def __init__(self, find: FindEndpoint, policy: Policy, resolve: Resolve, clock: Clock, timeout_s: float) -> None:
-        """`find` gives an endpoint while it is registered. Raises Unavailable."""
+    def __init__(
+        self,
+        find: FindEndpoint,
+        policy: Policy,
+        resolve: Resolve,
+        clock: Clock,
+        timeout_s: float,
+        neighbour: Callable[[str], Neighbour],
+    ) -> None:
+        """`find` gives an endpoint while it is registered, `neighbour` the one at a host. Raises Unavailable."""
         self._find = find
+        self._neighbour = neighbour
         self._policy = policy
         self._resolve = resolve
         self._clock = clock
@@ -45,17 +56,21 @@ class Webhooks:
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, message: Message) -> Outcome:
-        import aiohttp  # only here, and below: most processes never call anybody
-
         endpoint = await self._find(message.recipient_id)
         if endpoint is None:
             return Refused("the endpoint was deleted")
         try:
-            self._policy.host_of(endpoint.url)
-            async with asyncio.timeout(self._timeout_s):
-                return await self._post(endpoint, message)
+            host = self._policy.host_of(endpoint.url)
         except EndpointRefused as error:
             return Refused(error.detail)
+        return await sent_through(self._neighbour(host), lambda: self._tried(endpoint, message))
+
+    async def _tried(self, endpoint: Endpoint, message: Message) -> Outcome:
+        import aiohttp  # only here, and below: most processes never call anybody
+
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._post(endpoint, message)
         except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
             return Failed(one_line(f"{type(error).__name__}: {error}"))
 

@@ -16,6 +16,7 @@ from doorbuster.contexts.notifications.housekeeping import Housekeeping
 from doorbuster.contexts.notifications.mailing import Mailing
 from doorbuster.contexts.notifications.model import KINDS, Endpoint
 from doorbuster.contexts.notifications.outgoing import Policy, Resolve, resolve_by_system
+from doorbuster.contexts.notifications.resilience import CHANNELS, WEBHOOKS, Guarded
 from doorbuster.contexts.notifications.sending import Sender
 from doorbuster.contexts.notifications.service import NAME, NotificationsService
 from doorbuster.contexts.notifications.templates import Writer
@@ -26,6 +27,7 @@ from doorbuster.contracts.notifications import Channel
 from doorbuster.contracts.orders import Orders
 from doorbuster.platform.bus.hub import Hub, OutboxChanges
 from doorbuster.platform.context import BackgroundTask, Context, Faces, Platform
+from doorbuster.platform.neighbour import Neighbour
 from doorbuster.platform.settings.tree import NotificationsSettings, WrongSetting
 from doorbuster.platform.sql.database import Database
 from doorbuster.platform.sql.migrations import History
@@ -59,12 +61,20 @@ def build(
     async def find(endpoint_id: int) -> Endpoint | None:
         return await database.read(lambda tx: store.endpoint(tx, endpoint_id))
 
-    webhooks = Webhooks(find, policy, resolve, platform.clock, settings.send_timeout_s)
+    on_hosts, on_channels = platform.runtime.live(WEBHOOKS), platform.runtime.live(CHANNELS)
+
+    def at_host(host: str) -> Neighbour:
+        return platform.neighbours.get("notifications.webhooks", host, on_hosts)
+
+    def guarded(channel: Channel, way: Way) -> Way:
+        return Guarded(way, platform.neighbours.get(f"notifications.{channel}", settings=on_channels))
+
+    webhooks = Webhooks(find, policy, resolve, platform.clock, settings.send_timeout_s, at_host)
     ways: dict[Channel, Way] = {"webhook": webhooks}
     if settings.smtp_host:
-        ways["email"] = Mailing(settings)
+        ways["email"] = guarded("email", Mailing(settings))
     if settings.wecom_url:
-        ways["wecom"] = WeCom(settings)
+        ways["wecom"] = guarded("wecom", WeCom(settings))
     hub = Hub(NAME, platform.wakeups, OutboxChanges(database))
     service = NotificationsService(platform, database, hub, policy, resolve)
     addressing = Addressing(platform, database, accounts, orders, writer, dice)

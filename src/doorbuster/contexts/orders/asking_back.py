@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import sqlalchemy as sa
+from msgspec.structs import replace
 
-from doorbuster.contexts.orders.model import REFUNDABLE, RefundLine
+from doorbuster.contexts.orders.model import REFUNDABLE, RefundLine, units_of
 from doorbuster.contexts.orders.tables import orders, refund_lines, refunds
+from doorbuster.contracts.audit import OrderFact
 from doorbuster.contracts.orders import RefundRequested
 from doorbuster.kernel.money import Money
 from doorbuster.platform.sql.database import Tx
@@ -99,6 +101,23 @@ def refunded_units(tx: Tx, order_id: int, *, restocked_only: bool = False) -> di
     if restocked_only:
         statement = statement.where(refunds.c.restock)
     return {row.line: int(row.quantity) for row in tx.execute(statement)}
+
+
+def less_returned(tx: Tx, facts: Sequence[OrderFact]) -> Sequence[OrderFact]:
+    """The same orders without the units that are back in stock. The facts have a line for each line of their order."""
+    returned: dict[int, dict[int, int]] = {}
+    statement = (
+        sa.select(refund_lines.c.order_id, refund_lines.c.line, refund_lines.c.quantity)
+        .join(refunds, sa.and_(refunds.c.order_id == refund_lines.c.order_id, refunds.c.n == refund_lines.c.refund))
+        .where(refund_lines.c.order_id.in_([fact.order_id for fact in facts]), refunds.c.restock)
+    )
+    for row in tx.execute(statement):
+        of_order = returned.setdefault(row.order_id, {})
+        of_order[row.line] = of_order.get(row.line, 0) + row.quantity
+    return [
+        replace(fact, lines=units_of(fact.lines, returned[fact.order_id])) if fact.order_id in returned else fact
+        for fact in facts
+    ]
 
 
 def succeed(tx: Tx, order_id: int, cause: str, now_ms: int) -> int | None:

@@ -17,7 +17,6 @@ from doorbuster.contracts.payments import Payment, PaymentStatus
 from doorbuster.kernel.clock import rfc3339
 from doorbuster.kernel.ids import parse_id
 from doorbuster.kernel.money import AMOUNT_MAX
-from doorbuster.kernel.places import Destination, Place
 from doorbuster.kernel.principal import ROLES
 from doorbuster.platform.http.faces import (
     AnyRequest,
@@ -28,6 +27,7 @@ from doorbuster.platform.http.faces import (
     idempotency_key_of,
     principal_of,
 )
+from doorbuster.platform.http.places import DestinationBody
 from doorbuster.platform.sql.paging import LIMIT_DEFAULT, checked_limit, decode_cursor, encode_cursor
 
 SHOPPERS = ROLES
@@ -67,43 +67,14 @@ class RefundBody(Struct, frozen=True, forbid_unknown_fields=True):
         return RefundAsked(lines, self.amount, self.restock, self.reason)
 
 
-class PlaceBody(Struct, frozen=True, forbid_unknown_fields=True):
-    """WGS 84, in degrees."""
-
-    latitude: Annotated[float, Meta(ge=-90, le=90)]
-    longitude: Annotated[float, Meta(ge=-180, le=180)]
-
-
-class DestinationBody(Struct, frozen=True, forbid_unknown_fields=True):
-    recipient: Annotated[str, Meta(min_length=1, max_length=100, pattern=TEXT_PATTERN)]
-    phone: Annotated[str, Meta(min_length=1, max_length=32, pattern=TEXT_PATTERN)]
-    country: Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z")]
-    city: Annotated[str, Meta(min_length=1, max_length=100, pattern=TEXT_PATTERN)]
-    street: Annotated[str, Meta(min_length=1, max_length=200, pattern=TEXT_PATTERN)]
-    region: Annotated[str, Meta(max_length=100, pattern=TEXT_PATTERN)] = ""
-    postcode: Annotated[str, Meta(max_length=16, pattern=TEXT_PATTERN)] = ""
-    place: PlaceBody | None = None
-
-    def destination(self) -> Destination:
-        place = None if self.place is None else Place(self.place.latitude, self.place.longitude)
-        return Destination(
-            self.recipient, self.phone, self.country, self.region, self.city, self.street, self.postcode, place
-        )
-
-    @classmethod
-    def of(cls, to: Destination) -> DestinationBody:
-        place = None if to.place is None else PlaceBody(to.place.latitude, to.place.longitude)
-        return cls(to.recipient, to.phone, to.country, to.city, to.street, to.region, to.postcode, place)
-
-
-class LineView(Struct, frozen=True):
+class OrderLineView(Struct, frozen=True):
     sku_id: IdText
     title: str
     quantity: int
     unit_price: MoneyBody
 
     @classmethod
-    def of(cls, line: Line) -> LineView:
+    def of(cls, line: Line) -> OrderLineView:
         return cls(str(line.sku_id), line.title, line.quantity, MoneyBody.of(line.unit_price))
 
 
@@ -129,7 +100,7 @@ class OrderView(Struct, frozen=True):
     merchant_id: IdText
     fulfilment: Fulfilment
     status: Status
-    lines: list[LineView]
+    lines: list[OrderLineView]
     shipping: MoneyBody
     discount: MoneyBody
     total: MoneyBody
@@ -149,7 +120,7 @@ class OrderView(Struct, frozen=True):
             str(order.merchant_id),
             order.fulfilment,
             order.status,
-            [LineView.of(line) for line in order.lines],
+            [OrderLineView.of(line) for line in order.lines],
             MoneyBody.of(order.shipping),
             MoneyBody.of(order.discount),
             MoneyBody.of(order.total),

@@ -183,7 +183,7 @@ def check_quantities(order: Order, asked: RefundAsked, refunded: Mapping[int, in
             raise RefundInvalid(f"of line {line.n} {left} units can still be refunded", line=line.n, left=left)
 
 
-def units_of(lines: Sequence[Line], returned: Mapping[int, int] | None = None) -> tuple[PaidLine, ...]:
+def units_of(lines: Sequence[Line | PaidLine], returned: Mapping[int, int] | None = None) -> tuple[PaidLine, ...]:
     """The units of an order that have not been returned to stock yet (`returned`: by line number)."""
     gone = returned or {}
     left = [PaidLine(line.sku_id, line.quantity - gone.get(n, 0)) for n, line in enumerate(lines, start=1)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from doorbuster.contexts.orders import books, placing, store
+from doorbuster.contexts.orders import asking_back, books, placing, store
 from doorbuster.contexts.orders.access import actor_of, is_customer, sells, who_of
 from doorbuster.contexts.orders.cancelling import cancel_paid, cancelled
 from doorbuster.contexts.orders.completion import complete_rows
@@ -45,6 +45,7 @@ from doorbuster.kernel.principal import Principal
 from doorbuster.platform.bus.outbox import emit
 from doorbuster.platform.context import Platform
 from doorbuster.platform.sql.database import Database, Tx
+from doorbuster.platform.sql.group_commit import GroupCommit
 from doorbuster.platform.sql.idempotency import once
 from doorbuster.platform.sql.paging import Page
 
@@ -71,9 +72,11 @@ class OrdersService:
         self._payments = payments
         self._inventory = inventory
         self._drafts = Drafts(platform, database)
+        self._looking: GroupCommit[int, Order | None] = GroupCommit(self._look_up, max_batch=ID_LIST_MAX)
 
     async def close(self) -> None:
         await self._drafts.close()
+        await self._looking.close()
 
     # --- placing ------------------------------------------------------------------------------------------------
 
@@ -103,9 +106,12 @@ class OrdersService:
         return order or await self._write_now(order_id)
 
     async def _find_row(self, order_id: int) -> Order:
-        """The same without history, for those who do not show it."""
-        found = await self.find_many([order_id])
-        return found[0] if found else await self._write_now(order_id)
+        """The same without history, for those who do not show it. Who asks at the same time shares a snapshot."""
+        return await self._looking.submit(order_id) or await self._write_now(order_id)
+
+    async def _look_up(self, order_ids: Sequence[int]) -> Sequence[Order | None]:
+        found = {order.id: order for order in await self.find_many(order_ids)}
+        return [found.get(order_id) for order_id in order_ids]
 
     async def _write_now(self, order_id: int) -> Order:
         claims = await self._flash_sale.claims([order_id])
@@ -289,10 +295,15 @@ class OrdersService:
         return await self._complete(order_id, "delivery", actor, cause)
 
     async def receive(self, principal: Principal, order_id: int) -> Order:
-        """The customer has the parcel (support may say so for them). Raises OrderNotFound, OrderNotCompletable."""
+        """The customer has the parcel (support may say so for them).
+
+        Raises OrderNotFound, Forbidden (its merchant), OrderNotCompletable.
+        """
         order = await self.order(principal, order_id)
         who = who_of(principal, order)
-        if who == "merchant" or order.fulfilment != "parcel":
+        if who == "merchant":
+            raise Forbidden("the customer says whether a parcel has arrived")
+        if order.fulfilment != "parcel":
             raise OrderNotCompletable(status=order.status)
         return await self._complete(order_id, who, actor_of(principal), "received")
 
@@ -343,7 +354,9 @@ class OrdersService:
     async def order_facts(self, after: int = 0) -> AsyncIterator[Sequence[OrderFact]]:
         """See contracts.audit.AuditsOrders."""
         while True:
-            page = await self._database.read(lambda tx, after=after: store.page_of_facts(tx, after, FACTS_PAGE))
+            page = await self._database.read(
+                lambda tx, after=after: asking_back.less_returned(tx, store.page_of_facts(tx, after, FACTS_PAGE))
+            )
             if page:
                 yield page
                 after = page[-1].order_id
@@ -352,4 +365,4 @@ class OrdersService:
 
     async def order_facts_of(self, order_ids: Sequence[int]) -> Sequence[OrderFact]:
         """See contracts.audit.AuditsOrders."""
-        return await self._database.read(lambda tx: store.facts_of(tx, order_ids))
+        return await self._database.read(lambda tx: asking_back.less_returned(tx, store.facts_of(tx, order_ids)))

@@ -115,8 +115,8 @@ class Auditing:
 
 
 def _fact(payment: PaymentRecord) -> PaymentFact:
-    refunded = Money(payment.refunded_amount, payment.currency)
-    return PaymentFact(payment.id, payment.order_id, payment.money, payment.status, refunded)
+    asked_back = Money(payment.refund_requested, payment.currency)
+    return PaymentFact(payment.id, payment.order_id, payment.money, payment.status, asked_back)
 
 
 def _number(text: str | None) -> int:

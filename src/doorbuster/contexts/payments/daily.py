@@ -17,8 +17,8 @@ from doorbuster.contexts.payments.differences import (
 from doorbuster.contexts.payments.provider import Period, Provider, StatementLine
 from doorbuster.contexts.payments.store import reconciliations
 from doorbuster.contexts.payments.till import Till
+from doorbuster.contracts.payments import StatementTooLong
 from doorbuster.kernel.clock import Instant
-from doorbuster.kernel.errors import Unprocessable
 from doorbuster.platform.sql.database import Tx
 
 DAY_MS = 24 * 3600 * 1000
@@ -28,11 +28,6 @@ LINES_MAX = 2_000_000
 """Per provider and day; beyond that the day is refused rather than compared in part."""
 SHOWN_MAX = 1_000
 """Differences that are kept and shown; all are counted."""
-
-
-class StatementTooLong(Unprocessable):
-    slug = "statement-too-long"
-    title = "A statement of this length is not compared at once"
 
 
 class Daily:

@@ -27,6 +27,7 @@ from doorbuster.kernel.clock import parse_rfc3339, rfc3339
 from doorbuster.kernel.errors import Unavailable
 from doorbuster.kernel.ids import ID_MAX
 from doorbuster.kernel.money import AMOUNT_MAX
+from doorbuster.platform.neighbour import Neighbour
 
 NAME = "simulator"
 _NO_INTENT = "intent-not-found"
@@ -125,8 +126,15 @@ class PaymentSimulator:
 
     name = NAME
 
-    def __init__(self, base_url: str, webhook_url: str, timeout_s: float, first_pause_s: float = FIRST_PAUSE_S) -> None:
-        self._asker = Asker(base_url, timeout_s, first_pause_s)
+    def __init__(
+        self,
+        base_url: str,
+        webhook_url: str,
+        timeout_s: float,
+        first_pause_s: float = FIRST_PAUSE_S,
+        neighbour: Neighbour | None = None,
+    ) -> None:
+        self._asker = Asker(base_url, timeout_s, first_pause_s, neighbour=neighbour)
         self._webhook_url = webhook_url
 
     async def create_intent(self, payment: PaymentRecord, method: str | None) -> Opened:

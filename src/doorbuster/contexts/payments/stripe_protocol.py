@@ -39,12 +39,15 @@ from doorbuster.contexts.payments.stripe_objects import (
 from doorbuster.kernel.clock import Clock
 from doorbuster.kernel.errors import Unavailable
 from doorbuster.kernel.ids import ID_MAX
+from doorbuster.platform.neighbour import Neighbour
 
 NAME = "stripe"
 API_VERSION = "2024-06-20"
 KEY_LIFE_MS = 23 * 3600 * 1000
 """The provider forgets idempotency keys after a day: a request that old is not sent again, it could act twice."""
 PAGE_MAX = 100
+REFUND_PAGES_MAX = 50
+"""Of one payment; of one with more it is never said that a refund was not made."""
 
 _PAYMENT, _ORDER, _REFUND = "metadata[payment_id]", "metadata[order_id]", "metadata[refund_id]"
 _EXPANDED = "expand[]=latest_charge"
@@ -75,9 +78,10 @@ class PaymentIntentsProvider:
         timeout_s: float,
         checkout_url: str = "",
         first_pause_s: float = FIRST_PAUSE_S,
+        neighbour: Neighbour | None = None,
     ) -> None:
         # 409: another request with this key is being worked on.
-        self._asker = Asker(base_url, timeout_s, first_pause_s, busy=lambda status, _: status == 409)
+        self._asker = Asker(base_url, timeout_s, first_pause_s, lambda status, _: status == 409, neighbour)
         self._clock = clock
         self._checkout_url = checkout_url.rstrip("/") or f"{base_url.rstrip('/')}/checkout"
         self._headers = f"authorization: Bearer {secret_key}\r\nstripe-version: {API_VERSION}\r\n"
@@ -162,9 +166,17 @@ class PaymentIntentsProvider:
         return Opened(_intent(intent), f"{self._checkout_url}/{intent.id}", decline)
 
     async def _refunds_of(self, payment: PaymentRecord) -> list[Refund]:
-        """The newest hundred."""
-        query = urlencode([("payment_intent", payment.reference or ""), ("limit", str(PAGE_MAX))])
-        return (await self._get(f"/v1/refunds?{query}", _REFUND_LIST)).data
+        """All of them, newest first. Raises Unavailable when they are too many to be sure."""
+        found: list[Refund] = []
+        query = [("payment_intent", payment.reference or ""), ("limit", str(PAGE_MAX))]
+        behind: list[tuple[str, str]] = []
+        for _ in range(REFUND_PAGES_MAX):
+            page = await self._get(f"/v1/refunds?{urlencode([*query, *behind])}", _REFUND_LIST)
+            found += page.data
+            if not page.has_more or not page.data:
+                return found
+            behind = [("starting_after", page.data[-1].id)]
+        raise Unavailable(f"the payment has more than {REFUND_PAGES_MAX * PAGE_MAX} refunds")
 
     async def _get(self, target: str, decoder: msgspec.json.Decoder[T]) -> T:
         """Raises Unavailable, IntentUnknown."""

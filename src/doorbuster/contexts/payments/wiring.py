@@ -9,10 +9,12 @@ from doorbuster.contexts.payments.callbacks import simulator_door, stripe_door
 from doorbuster.contexts.payments.events import consumers
 from doorbuster.contexts.payments.model import Pace
 from doorbuster.contexts.payments.provider import Provider
+from doorbuster.contexts.payments.resilience import PROVIDERS
 from doorbuster.contexts.payments.service import PaymentsService
 from doorbuster.contexts.payments.signatures import Verifier
 from doorbuster.contexts.payments.till import CONTEXT, Till
 from doorbuster.platform.context import BackgroundTask, Context, Faces, Platform
+from doorbuster.platform.neighbour import Neighbour
 from doorbuster.platform.settings.tree import Settings
 from doorbuster.platform.sql.database import Database
 from doorbuster.platform.sql.migrations import History
@@ -90,7 +92,10 @@ def _providers(platform: Platform) -> Mapping[str, Provider]:
 
         callbacks = webhook_url(platform.settings, simulator.NAME)
         connected[simulator.NAME] = simulator.PaymentSimulator(
-            settings.simulator_url, callbacks, settings.provider_timeout_s
+            settings.simulator_url,
+            callbacks,
+            settings.provider_timeout_s,
+            neighbour=_neighbour(platform, simulator.NAME),
         )
     if settings.stripe_url:
         from doorbuster.contexts.payments import stripe_protocol
@@ -101,8 +106,13 @@ def _providers(platform: Platform) -> Mapping[str, Provider]:
             platform.clock,
             settings.provider_timeout_s,
             settings.stripe_checkout_url,
+            neighbour=_neighbour(platform, stripe_protocol.NAME),
         )
     return connected
+
+
+def _neighbour(platform: Platform, provider: str) -> Neighbour:
+    return platform.neighbours.get(f"payments.{provider}", settings=platform.runtime.live(PROVIDERS))
 
 
 def webhook_url(settings: Settings, provider: str) -> str:

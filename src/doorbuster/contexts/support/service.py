@@ -38,6 +38,7 @@ from doorbuster.kernel.principal import Principal
 from doorbuster.platform.bus.hub import Hub
 from doorbuster.platform.bus.outbox import emit
 from doorbuster.platform.context import Platform
+from doorbuster.platform.fallback import FEATURES, FeatureOff
 from doorbuster.platform.sql.database import Database, Tx
 from doorbuster.platform.sql.idempotency import once
 from doorbuster.platform.sql.paging import Page
@@ -53,6 +54,7 @@ log = structlog.get_logger(NAME)
 class SupportService:
     def __init__(self, platform: Platform, database: Database, hub: Hub, desk: Desk) -> None:
         self._platform = platform
+        self._features = platform.runtime.live(FEATURES)
         self._database = database
         self.hub = hub
         self.desk = desk
@@ -60,8 +62,10 @@ class SupportService:
     async def open(self, principal: Principal, key: str, opening: Opening) -> Conversation:
         """A new conversation with its first message; it waits in the queue.
 
-        Raises MessageInvalid, TooManyConversations, IdempotencyKeyReused.
+        Raises FeatureOff, MessageInvalid, TooManyConversations, IdempotencyKeyReused.
         """
+        if not self._features().support:
+            raise FeatureOff
         check_text(opening.text)
         check_subject(opening.subject)
         now_ms = self._platform.clock.now_ms()

@@ -115,7 +115,7 @@ async def _cancelled_units_came_back(claims: AuditsClaims, orders: AuditsOrders,
 
 
 async def _captures_paid_orders(orders: AuditsOrders, payments: AuditsPayments, flows: Flows) -> Check:
-    """Cause: money came in. Effect: it pays its order, or is on its way back."""
+    """Cause: money came in. Effect: it pays its order, less what the order has given back, or is on its way back."""
 
     async def wrong(facts: Sequence[PaymentFact]) -> dict[int, str]:
         found = {order.order_id: order for order in await orders.order_facts_of([fact.order_id for fact in facts])}
@@ -141,6 +141,9 @@ def _capture_and_order(payment: PaymentFact, order: OrderFact | None) -> str:
             return f"payment {payment.payment_id} is not the total of order {order.order_id}"
         if order.status not in STANDS.get(payment.status, ()):
             return f"payment {payment.payment_id} is {payment.status}, but order {order.order_id} is {order.status}"
+        if payment.refund_requested != order.refund_requested:
+            asked, gives = order.refund_requested.amount, payment.refund_requested.amount
+            return f"order {order.order_id} gives {asked} back, payment {payment.payment_id} {gives}"
         return ""
     if payment.status in ("refunding", "refunded"):
         return ""

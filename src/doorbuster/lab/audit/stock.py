@@ -84,7 +84,7 @@ def _per_sku(lines: Sequence[PaidLine]) -> Mapping[int, int]:
     units: dict[int, int] = {}
     for line in lines:
         units[line.sku_id] = units.get(line.sku_id, 0) + line.quantity
-    return units
+    return {sku_id: quantity for sku_id, quantity in units.items() if quantity}
 
 
 async def _sold_units_have_an_order(inventory: AuditsInventory, orders: AuditsOrders) -> Check:

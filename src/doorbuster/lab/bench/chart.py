@@ -16,12 +16,15 @@ LABELS = {
     "postgres": "PostgreSQL",
     "pessimistic": "pessimistic lock",
     "optimistic": "optimistic version",
+    "redis_lua": "Redis script",
+    "redis_lock": "Redis lock",
     "group_commit": "group commit",
 }
 _STYLE = """
 text{font:13px system-ui,sans-serif;fill:#1f2328}
 .title{font-size:16px;font-weight:600}.quiet{fill:#59636e;font-size:12px}
-.paper{fill:#fff}.none{fill:#8c959f}.pessimistic{fill:#cf6a5e}.optimistic{fill:#d4a32f}.ours{fill:#2f7fd1}
+.paper{fill:#fff}.none{fill:#8c959f}.pessimistic{fill:#cf6a5e}.optimistic{fill:#d4a32f}
+.redis_lua{fill:#3f9c6b}.redis_lock{fill:#8d6cc0}.ours{fill:#2f7fd1}
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.quiet{fill:#9198a1}.paper{fill:#0d1117}}
 """
 
@@ -50,19 +53,24 @@ def chart_of(result: Mapping[str, Any]) -> str:
     machine = result["machine"]
     panels = [_http(result["http"], result["ratios"]["http"])]
     panels += [_hot_sku(engine, of) for engine, of in result["hot_sku"].items() if "skipped" not in of]
+    where = f"{machine['cpu']}, {machine['cores']} cores. {result['command']}"
+    return drawing("Durable claims per second", panels, where)
+
+
+def drawing(title: str, panels: Sequence[Panel], where: str) -> str:
+    """Panels one below the other, and where it was measured."""
     height = sum(panel.height for panel in panels) + 3 * MARGIN
     parts: list[str] = []
     top = MARGIN
     for panel in panels:
         parts.append(_drawn(panel, top))
         top += panel.height
-    where = f"{machine['cpu']}, {machine['cores']} cores. {result['command']}"
     parts.append(f'<text class="quiet" x="{MARGIN}" y="{top + MARGIN}">{escape(where)}</text>')
     described = " ".join(_described(panel) for panel in panels)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
         'role="img" aria-labelledby="chart-title chart-text">'
-        '<title id="chart-title">Durable claims per second</title>'
+        f'<title id="chart-title">{escape(title)}</title>'
         f'<desc id="chart-text">{escape(described)}</desc><style>{_STYLE}</style>'
         f'<rect class="paper" width="{WIDTH}" height="{height}"/>{"".join(parts)}</svg>\n'
     )

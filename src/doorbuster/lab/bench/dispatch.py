@@ -1,17 +1,20 @@
-"""One round of dispatch at full size, next to nearest-first and chance. `python -m doorbuster.lab.bench.dispatch`"""
+"""One round of dispatch at full size, next to nearest-first and chance."""
 
 from __future__ import annotations
 
 import random
-import sys
 import time
+from collections.abc import Callable
 from math import inf
+from typing import Any, ClassVar
 
-import msgspec
 from msgspec import Struct
 
 from doorbuster.contexts.delivery.dispatching import FreeCourier, OpenTask, Policy, dispatch, score_of
 from doorbuster.kernel.places import Place, distance_m
+from doorbuster.lab.bench.machine import describe_machine
+from doorbuster.lab.bench.report import Measured
+from doorbuster.lab.bench.table import circumstances
 
 
 class DispatchResult(Struct, frozen=True):
@@ -29,6 +32,46 @@ class DispatchResult(Struct, frozen=True):
     random_p95_m: float
     worst_of_best_30x30: float
     """The worst sum of 20 small rounds less the best possible, in seconds for each courier; 0 is optimal."""
+
+
+class DispatchReport(Measured, frozen=True, kw_only=True):
+    """What `doorbuster bench dispatch` found. It is pure computing: there is no store, and nothing to be durable."""
+
+    name: ClassVar[str] = "dispatch"
+    figures: DispatchResult
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures stand beside the circumstances, not below a name."""
+        content = super().as_json()
+        return {name: of for name, of in content.items() if name != "figures"} | content["figures"]
+
+    def table(self) -> str:
+        found = self.as_json()
+        worst_s = found["worst_of_best_30x30"]
+        return "\n".join(
+            [
+                f"One round of dispatch on one core: {found['tasks']} open tasks, {found['couriers']} free couriers",
+                f"  {found['seconds_per_round']:.3f} s of processor time, {found['proposals']} couriers assigned",
+                f"  {'metres to the pick-up':22} {'median':>8} {'p95':>8}",
+                f"  {'ours':22} {found['median_m']:8.0f} {found['p95_m']:8.0f}",
+                f"  {'nearest first':22} {found['nearest_median_m']:8.0f} {found['nearest_p95_m']:8.0f}",
+                f"  {'by chance':22} {found['random_median_m']:8.0f} {found['random_p95_m']:8.0f}",
+                f"  of 20 rounds of 30 x 30 the worst is {worst_s:.2f} s a courier from the optimum",
+                "",
+                *circumstances(found),
+            ]
+        )
+
+
+def measure_dispatch(
+    tasks: int, couriers: int, seed: int, rounds: int, command: str, say: Callable[[str], None]
+) -> DispatchReport:
+    machine = describe_machine()
+    figures = run_dispatch(tasks, couriers, seed, rounds)
+    say(f"dispatch {figures.seconds_per_round:.3f} s per round")
+    due = min(tasks, couriers)
+    broken = [] if figures.proposals == due else [f"dispatch: {figures.proposals} assigned, {due} could be"]
+    return DispatchReport(machine=machine, command=command, breaches=broken, figures=figures)
 
 
 def run_dispatch(tasks: int = 10_000, couriers: int = 2_000, seed: int = 1, rounds: int = 3) -> DispatchResult:
@@ -125,7 +168,3 @@ def least_cost(costs: list[list[float]]) -> float:
 
 def _at(values: list[float], share: float) -> float:
     return sorted(values)[min(int(len(values) * share), len(values) - 1)] if values else 0.0
-
-
-if __name__ == "__main__":
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(run_dispatch()).decode()) + "\n")

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
-import msgspec
 from msgspec import Struct
 
+from doorbuster.lab.bench.chart import chart_of
 from doorbuster.lab.bench.consumer import ConsumerFigures
 from doorbuster.lab.bench.hot_sku import HotFigures
 from doorbuster.lab.bench.http_claims import HttpFigures
-from doorbuster.lab.bench.machine import Durability, Machine
+from doorbuster.lab.bench.machine import Durability
 from doorbuster.lab.bench.messages import Store
+from doorbuster.lab.bench.report import Measured, as_plain
 from doorbuster.lab.bench.sellers import Strategy
 from doorbuster.lab.bench.start import StartFigures
 from doorbuster.lab.bench.stores import Engine, Skipped
 from doorbuster.lab.bench.table import table_of
-
-DIGITS = 3
 
 
 class Ratios(Struct, frozen=True):
@@ -30,21 +29,15 @@ class Ratios(Struct, frozen=True):
     hot_sku: Mapping[Engine, Mapping[str, float]]
 
 
-class BenchResult(Struct, frozen=True):
-    """Everything measured in one run. It is void unless `ok`: a row is missing or one too many."""
+class BenchResult(Measured, frozen=True, kw_only=True):
+    """Everything measured in one run of `doorbuster bench`."""
 
+    name: ClassVar[str] = "bench"
     http: Mapping[Store, HttpFigures | Skipped]
     hot_sku: Mapping[Engine, Mapping[Strategy, HotFigures] | Skipped]
     consumer: Mapping[Engine, ConsumerFigures | Skipped]
     start: StartFigures
-    machine: Machine
     durability: Durability
-    command: str
-    breaches: Sequence[str]
-
-    @property
-    def ok(self) -> bool:
-        return not self.breaches
 
     @property
     def ratios(self) -> Ratios:
@@ -56,12 +49,14 @@ class BenchResult(Struct, frozen=True):
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, rounded: `{"ok", "http", "hot_sku", "consumer", "start", "ratios", ...}`."""
-        fields = {"ok": self.ok, **msgspec.structs.asdict(self), "ratios": self.ratios}
-        return {name: _rounded(msgspec.to_builtins(value)) for name, value in fields.items()}
+        return super().as_json() | as_plain({"ratios": self.ratios})
 
     def table(self) -> str:
         """The same for people."""
         return table_of(self.as_json())
+
+    def chart(self) -> str:
+        return chart_of(self.as_json())
 
 
 def _rate(figures: HttpFigures) -> float:
@@ -89,13 +84,3 @@ def _group_commit(figures: Mapping[Strategy, HotFigures]) -> dict[str, float]:
         for strategy, of in figures.items()
         if strategy != "group_commit" and of.per_s
     }
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, DIGITS)
-    if isinstance(value, dict):
-        return {name: _rounded(held) for name, held in cast("dict[str, Any]", value).items()}
-    if isinstance(value, (list, tuple)):
-        return [_rounded(held) for held in cast("list[Any]", value)]
-    return value

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from msgspec import Struct
 
@@ -15,6 +16,8 @@ from doorbuster.platform.settings.tree import DatabaseSettings, Settings
 
 Engine = Literal["sqlite", "postgres"]
 ENGINES: tuple[Engine, ...] = ("sqlite", "postgres")
+
+T = TypeVar("T")
 
 DISK = Path("/var/tmp")  # noqa: S108 - a folder of our own is made in it
 """Where files survive a restart. /tmp may be memory, where a flush costs nothing and proves nothing."""
@@ -64,3 +67,11 @@ def open_stores(postgres_url: str | None) -> Generator[Stores]:
             yield Stores(Path(folder), server)
         finally:
             server.stop()
+
+
+def run_on_stores(postgres_url: str | None, measure: Callable[[Stores], Coroutine[Any, Any, T]]) -> T:
+    """Measures on `open_stores(postgres_url)`, on uvloop."""
+    import uvloop
+
+    with open_stores(postgres_url) as stores, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(measure(stores))

@@ -19,8 +19,7 @@ def table_of(result: Json) -> str:
         "",
         *_start(result["start"]),
         "",
-        *_circumstances(result),
-        *(f"BROKEN: {breach}" for breach in result["breaches"]),
+        *circumstances(result),
     ]
     return "\n".join(lines)
 
@@ -70,11 +69,16 @@ def _start(start: Json) -> Iterable[str]:
     yield f"Idle {start['rss_mb_in_all']:.0f} MB: {memory}"
 
 
-def _circumstances(result: Json) -> Iterable[str]:
-    machine, durability = result["machine"], result["durability"]
+def circumstances(result: Json) -> Iterable[str]:
+    """Where and how, and what is wrong; the last lines of every table."""
+    machine = result["machine"]
     size = f"{machine['cores']} cores, {machine['memory_gb']} GB"
     yield f"{machine['cpu']}, {size}, {machine['system']}, Python {machine['python']}"
-    yield f"load average before: {machine['load_before']}; a flush to disk takes {durability['flush_us']:.0f} µs"
-    yield f"SQLite {machine['versions']['sqlite']}: {durability['sqlite']}"
-    yield f"PostgreSQL: {durability['postgres']}"
+    yield f"load average before: {machine['load_before']}"
+    if "durability" in result:
+        durability = result["durability"]
+        yield f"a flush to disk takes {durability['flush_us']:.0f} µs"
+        yield f"SQLite {machine['versions']['sqlite']}: {durability['sqlite']}"
+        yield f"PostgreSQL: {durability['postgres']}"
     yield result["command"]
+    yield from (f"BROKEN: {breach}" for breach in result["breaches"])

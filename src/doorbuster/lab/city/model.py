@@ -36,6 +36,9 @@ class CityPlan(Struct, frozen=True):
     """Of couriers who at some time are not heard of again."""
     cancel_share: float = 0.03
     give_up_s: int = 28_800
+    ahead: bool = True
+    """Whether orders are dispatched while they are still prepared. The shop knows no preparation times and dispatches
+    what is ready."""
 
 
 class Order(Struct):
@@ -100,13 +103,15 @@ class Entry(Struct, frozen=True):
 
 
 class CityReport(Struct, frozen=True):
-    """Delivery times in seconds from order to door; `gini` of deliveries per courier's hour online, 0 is even."""
+    """Delivery times from order to door in seconds: their mean, and percentiles. `gini` of deliveries per courier's
+    hour online, 0 is even."""
 
     seed: int
     policy: str
     orders: int
     delivered: int
     cancelled: int
+    mean_s: float
     p50_s: float
     p90_s: float
     p99_s: float

@@ -27,6 +27,7 @@ def report_on(seed: int, policy: str, log: Sequence[Entry], couriers: Iterable[C
         len(placed),
         kinds["delivered"],
         kinds["cancelled"],
+        fmean(times) if times else 0.0,
         _at(times, 0.5),
         _at(times, 0.9),
         _at(times, 0.99),
@@ -69,6 +70,7 @@ def _mean(policy: str, mine: Sequence[CityReport]) -> CityReport:
         orders=round(fmean(each.orders for each in mine)),
         delivered=round(fmean(each.delivered for each in mine)),
         cancelled=round(fmean(each.cancelled for each in mine)),
+        mean_s=fmean(each.mean_s for each in mine),
         p50_s=fmean(each.p50_s for each in mine),
         p90_s=fmean(each.p90_s for each in mine),
         p99_s=fmean(each.p99_s for each in mine),
@@ -81,10 +83,10 @@ def _mean(policy: str, mine: Sequence[CityReport]) -> CityReport:
 
 
 def table_of(reports: Sequence[CityReport]) -> str:
-    lines = ["policy         seed  delivered  cancelled    p50    p90    p99   late   gini"]
+    lines = ["policy         seed  delivered  cancelled   mean    p50    p90    p99   late   gini"]
     lines += [
-        f"{r.policy:<14} {r.seed:>4} {r.delivered:>10} {r.cancelled:>10} {r.p50_s / 60:>5.1f}m {r.p90_s / 60:>5.1f}m "
-        f"{r.p99_s / 60:>5.1f}m {r.late_share:>6.1%} {r.gini:>6.3f}"
+        f"{r.policy:<14} {r.seed:>4} {r.delivered:>10} {r.cancelled:>10} {r.mean_s / 60:>5.1f}m {r.p50_s / 60:>5.1f}m "
+        f"{r.p90_s / 60:>5.1f}m {r.p99_s / 60:>5.1f}m {r.late_share:>6.1%} {r.gini:>6.3f}"
         for r in reports
     ]
     return "\n".join(lines)

@@ -158,7 +158,9 @@ class City:
         tasks = [
             OpenTask(t.task_id, t.pick_up, t.drop_off, t.ready_ms, t.waiting_since_ms, t.urgent, 0, order.excluded)
             for order in self.orders.values()
-            if order.status == "open" and (t := order.task).waiting_since_ms <= now_ms
+            if order.status == "open"
+            and (t := order.task).waiting_since_ms <= now_ms
+            and (self._plan.ahead or t.ready_ms <= now_ms)
         ]
         free = [
             FreeCourier(c.courier_id, whereabouts(c, now_ms), 0, c.idle_since_ms, c.delivered)

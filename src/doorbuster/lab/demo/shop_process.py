@@ -82,10 +82,11 @@ async def shop_process(
         base_url = msgspec.json.decode(line, type=dict[str, str])["base_url"]
         yield ShopProcess(base_url, folder, simulator_url, process, environment or {})
     finally:
-        await _stop(process)
+        await stop(process)
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
+async def stop(process: asyncio.subprocess.Process) -> None:
+    """Ends a child in order, by force if it takes too long."""
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     try:

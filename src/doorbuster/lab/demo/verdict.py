@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from msgspec import Struct
 from rich.console import Console
+from rich.markup import escape
 
-from doorbuster.lab.stampede import Pool, Verification
+from doorbuster.lab.demo.life import Life
+from doorbuster.lab.stampede import Verification
 
-STATEMENT_PAGE = 500
-STATEMENT_PAGES_MAX = 10_000
+WIDTH = 49
+"""Of the longest name of a check that is shown in a column."""
 
 
 class Verdict(Struct, frozen=True):
@@ -29,6 +30,7 @@ class Verdict(Struct, frozen=True):
     unknown: int
     orders_by_status: Mapping[str, int]
     audit_ok: bool
+    life: Life
     seconds: float
 
     @classmethod
@@ -39,12 +41,13 @@ class Verdict(Struct, frozen=True):
         verification: Verification,
         captures: int,
         audit: Mapping[str, Any],
+        life: Life,
         seconds: float,
     ) -> Verdict:
         paid = orders_by_status.get("paid", 0)
-        ok = verification.ok and bool(audit["ok"]) and paid == units == captures and verification.oversold == 0
+        sold = paid == units == captures and verification.ok and verification.oversold == 0
         return cls(
-            ok=ok,
+            ok=sold and life.ok and bool(audit["ok"]),
             units=units,
             sold=paid,
             oversold=verification.oversold,
@@ -55,43 +58,59 @@ class Verdict(Struct, frozen=True):
             unknown=verification.unknown,
             orders_by_status=dict(orders_by_status),
             audit_ok=bool(audit["ok"]),
+            life=life,
             seconds=round(seconds, 1),
         )
 
 
-async def captured_at_provider(simulator_url: str) -> int:
-    """Captures minus whole refunds, counted from the provider's own statement."""
-    captures, cursor = 0, ""
-    async with Pool(simulator_url) as provider:
-        for _ in range(STATEMENT_PAGES_MAX):
-            after = f"&after={quote(cursor)}" if cursor else ""
-            page = await provider.request("GET", f"/v1/statement?limit={STATEMENT_PAGE}{after}")
-            answer = page.json(dict[str, Any])
-            captures += sum(1 if item["kind"] == "capture" else -1 for item in answer["items"])
-            if not answer["next_cursor"]:
-                break
-            cursor = answer["next_cursor"]
-    return captures
-
-
 def print_verdict(console: Console, verdict: Verdict, audit: Mapping[str, Any]) -> None:
+    """The audit line by line, then what the demo promised."""
     for check in audit["checks"]:
-        sign = "[green]✓[/]" if check["ok"] else "[red]✗[/]"
-        console.print(f"  {sign} {check['name']:<42} {check['detail']}")
-        for breach in check.get("breaches", []):
-            console.print(f"      {breach}")
-    lines = (
-        ("units sold", f"{verdict.sold} of {verdict.units}", verdict.sold == verdict.units),
-        ("oversold", verdict.oversold, verdict.oversold == 0),
-        ("acknowledged claims lost", verdict.lost, verdict.lost == 0),
-        (
-            "captures = paid orders",
-            f"{verdict.captures} = {verdict.paid_orders}",
-            verdict.captures == verdict.paid_orders,
-        ),
-        ("audit", "everything holds" if verdict.audit_ok else "broken", verdict.audit_ok),
-    )
+        _line(console, check["name"], check["detail"], check.get("breaches", ()), good=check["ok"])
     console.print()
-    for name, value, good in lines:
-        console.print(f"  {'[green]✓[/]' if good else '[red]✗[/]'} [bold]{name:<42}[/] {value}")
+    for name, value, wrong, good in (*_of_sale(verdict), *_of_life(verdict.life)):
+        _line(console, name, value, wrong, good=good, style="bold")
+    words = "everything holds" if verdict.audit_ok else "broken"
+    _line(console, "audit", words, (), good=verdict.audit_ok, style="bold")
     console.print(f"\n  [bold]{'PROVEN' if verdict.ok else 'NOT PROVEN'}[/] in {verdict.seconds} s")
+
+
+Line = tuple[str, object, Sequence[str], bool]
+
+
+def _of_sale(verdict: Verdict) -> Sequence[Line]:
+    captures, paid = verdict.captures, verdict.paid_orders
+    return (
+        ("units sold", f"{verdict.sold} of {verdict.units}", (), verdict.sold == verdict.units),
+        ("oversold", verdict.oversold, (), verdict.oversold == 0),
+        ("acknowledged claims lost", verdict.lost, (), verdict.lost == 0),
+        ("captures = paid orders", f"{captures} = {paid}", (), captures == paid),
+    )
+
+
+def _of_life(life: Life) -> Sequence[Line]:
+    """What became of the orders of the second act."""
+    ride, chat, told = life.delivery, life.support, life.notifications
+    orders = ", ".join(f"{count} {status}" for status, count in sorted(life.orders.items())) or "none"
+    offers = f"{ride.offers} exclusive offers, {ride.expired} expired"
+    ways = f"{ride.positions_seen} of {ride.positions_sent} positions seen live"
+    talk = f"{chat.kept} messages, {chat.lost} lost, {chat.twice} twice, over a broken connection"
+    notices = f"{told.in_app} in the app, {told.email} by e-mail, {told.webhook} by webhook"
+    counted = f"{told.missing} missing, {told.twice} twice, {told.forged} forged"
+    shelf = "what was bought is gone, what came back is back" if not life.stock else "not as it should be"
+    money = "order by order, less what was refunded" if not life.money else "not as it should be"
+    return (
+        ("orders ended as they should", orders, life.problems, life.orders_ok and not life.problems),
+        ("goods on the shelf", shelf, life.stock, not life.stock),
+        ("money at the provider", money, life.money, not life.money),
+        ("delivery", f"{offers}; {ways}", (), ride.ok),
+        ("support", talk, (), chat.ok),
+        ("told once per event and channel", f"{notices}: {counted}", told.wrong, told.ok),
+    )
+
+
+def _line(console: Console, name: str, value: object, wrong: Sequence[str], *, good: bool, style: str = "none") -> None:
+    sign = "[green]✓[/]" if good else "[red]✗[/]"
+    console.print(f"  {sign} [{style}]{escape(f'{name:<{WIDTH}}')}[/] {escape(str(value))}", soft_wrap=True)
+    for words in wrong:
+        console.print(f"      {escape(words)}", soft_wrap=True)

@@ -8,10 +8,21 @@ from typing import Self
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from doorbuster.lab.stampede import Progress
 
+SCENE_WIDTH = 8
+_COLOURS = {
+    "sale": "red",
+    "opening": "blue",
+    "takeout": "yellow",
+    "support": "magenta",
+    "parcel": "cyan",
+    "returns": "green",
+    "post": "blue",
+}
 _COLUMNS = ("arrived", "in flight", "claimed", "sold out", "over limit", "errors", "p50 ms", "p99 ms", "answers/s")
 
 
@@ -41,7 +52,7 @@ class LiveView:
         elif time.monotonic() - self._said_s >= 1.0:
             self._said_s = time.monotonic()
             values = zip(self._names(), self._values(progress), strict=True)
-            self._console.print("    " + ", ".join(f"{name} {value}" for name, value in values), highlight=False)
+            self._console.print("    " + ", ".join(f"{name} {value}" for name, value in values), soft_wrap=True)
 
     def _names(self) -> tuple[str, ...]:
         return (*_COLUMNS, "units left") if self._units is not None else _COLUMNS
@@ -68,3 +79,23 @@ class LiveView:
             table.add_column(name, justify="right")
         table.add_row(*self._values(seen))
         return table
+
+
+class Teller:
+    """Says what happens in one scene, each line under the scene's name."""
+
+    def __init__(self, scene: str, console: Console) -> None:
+        self._scene = scene
+        self._console = console
+        self._colour = _COLOURS[scene]
+
+    def __call__(self, words: str) -> None:
+        self._console.print(f"  [{self._colour}]{self._scene:<{SCENE_WIDTH}}[/] {escape(words)}", soft_wrap=True)
+
+
+def act(console: Console, title: str) -> None:
+    console.print(f"\n[bold]{title}[/]", soft_wrap=True)
+
+
+def step(console: Console, words: str) -> None:
+    console.print(f"● {escape(words)}", soft_wrap=True)

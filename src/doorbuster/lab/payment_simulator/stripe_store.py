@@ -133,6 +133,12 @@ def list_refunds(connection: sqlite3.Connection, form: Form) -> Answer:
     if intent is None:
         return _missing("payment_intent", reference)
     newest_first = [stripe_objects.refund_object(row, reference) for row in reversed(refunds.made(connection, intent))]
+    after = form.optional("starting_after", "[A-Za-z0-9_]{1,255}")
+    if after is not None:
+        place = next((n for n, each in enumerate(newest_first) if each["id"] == after), None)
+        if place is None:
+            return _missing("refund", after)
+        newest_first = newest_first[place + 1 :]
     return 200, _list("/v1/refunds", newest_first, form.limit())
 
 

@@ -46,6 +46,8 @@ class Relay:
         self.consumer = consumer
         self._wakeups = wakeups
         self._clock = clock
+        self._has_due = True
+        """Whether parked events were due when the position was last looked at: both in one transaction."""
 
     async def run(self) -> None:
         """Until cancelled. An outage of either database pauses it, also at the start. Raises PositionFromElsewhere."""
@@ -59,7 +61,8 @@ class Relay:
                     checked = True
                 while await self.step():
                     pass
-                await self.retry_parked()
+                if self._has_due:
+                    await self.retry_parked()
                 pause_s = SWEEP_S
             except PositionMoved:
                 log.info("another relay is at work", consumer=self.consumer.name)
@@ -81,7 +84,7 @@ class Relay:
 
     async def step(self) -> bool:
         """Carries one batch. True if there may be more. Raises PositionMoved, Unavailable."""
-        held = await self._target.read(lambda tx: inbox.position_of(tx, self.consumer))
+        held = await self._target.read(self._look)
         rows = await self._source.read(lambda tx: read_after(tx, held, BATCH_MAX))
         if not rows:
             return False
@@ -90,6 +93,10 @@ class Relay:
         crash_point("relay.applied")
         self._wakeups.wake(self._target.name)  # an effect may have told something itself
         return len(rows) == BATCH_MAX
+
+    def _look(self, tx: Tx) -> Position:
+        self._has_due = bool(inbox.due(tx, self.consumer, self._clock.now_ms(), limit=1))
+        return inbox.position_of(tx, self.consumer)
 
     async def _carry(self, held: Position, rows: Sequence[Any]) -> Position:
         """Applies `rows`; halves them when that fails, until the event that fails stands alone and is parked."""

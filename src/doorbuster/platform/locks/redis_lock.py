@@ -6,9 +6,16 @@ them has not: it refuses, and `raise_fence` brings Redis above what the store ha
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
+from doorbuster.kernel.errors import Unavailable
 from doorbuster.platform.locks.holding import Holding
 from doorbuster.platform.locks.port import LEASE_MS
-from doorbuster.platform.redis import Redis
+from doorbuster.platform.redis import Redis, Script
+
+AFTER_FAILURE_S = 1.0
+"""How long Redis is left alone after it has failed: a queue must not wait for one time-out after another."""
 
 _TAKE = """
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return redis.call('INCR', KEYS[2]) end
@@ -30,23 +37,34 @@ class RedisLocks(Holding):
         self._prefix = prefix
         self._take, self._release = redis.script(_TAKE), redis.script(_RELEASE)
         self._renewal, self._raise = redis.script(_RENEW), redis.script(_RAISE)
+        self._alone_until_s = 0.0
 
     async def take(self, name: str, owner: str, lease_ms: int | None = None) -> int:
-        return int(await self._take([self._lock(name), self._fence(name)], owner, lease_ms or self.lease_ms))
+        keys = [self._lock(name), self._fence(name)]
+        return int(await self._ask(self._take, keys, owner, lease_ms or self.lease_ms))
 
     async def renew(self, name: str, owner: str, lease_ms: int | None = None) -> bool:
-        return bool(await self._renewal([self._lock(name)], owner, lease_ms or self.lease_ms))
+        return bool(await self._ask(self._renewal, [self._lock(name)], owner, lease_ms or self.lease_ms))
 
     async def release(self, name: str, owner: str) -> bool:
-        return bool(await self._release([self._lock(name)], owner))
+        return bool(await self._ask(self._release, [self._lock(name)], owner))
 
     async def raise_fence(self, name: str, least: int) -> None:
         """Tokens go on above `least`: Redis had forgotten those that the store has seen. Raises Unavailable."""
-        await self._raise([self._fence(name)], least)
+        await self._ask(self._raise, [self._fence(name)], least)
+
+    async def _ask(self, script: Script, keys: list[str], *arguments: object) -> Any:
+        if asyncio.get_running_loop().time() < self._alone_until_s:
+            raise Unavailable("Redis has just failed")
+        try:
+            return await script(keys, *arguments)
+        except Unavailable:
+            self._alone_until_s = asyncio.get_running_loop().time() + AFTER_FAILURE_S
+            raise
 
     def _lock(self, name: str) -> str:
         return f"{self._prefix}lock:{{{name}}}"
 
     def _fence(self, name: str) -> str:
-        """With the same hash tag as its lock: a script may use both, also on a cluster."""
+        """On the same slot of a cluster as the lock: a script uses both."""
         return f"{self._prefix}fence:{{{name}}}"

@@ -24,6 +24,7 @@ Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 HttpUrl = Annotated[str, Meta(pattern=r"^(https?://[!-~]+)?\Z")]
 WebhookSecret = Annotated[str, Meta(min_length=16)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Label = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]*\Z", max_length=60)]
 
 
 class WrongSetting(Exception):
@@ -203,6 +204,8 @@ class DeliverySettings(Struct, frozen=True, forbid_unknown_fields=True):
 class ProcessSettings(Struct, frozen=True, forbid_unknown_fields=True):
     back_room: bool = True
     """Consumers and deadlines run in a second process, so that they never share the shop door's core."""
+    labels: tuple[Label, ...] = ()
+    """What this server is called in roll-outs of runtime settings ("canary", "eu-1")."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool | None = None
 
@@ -247,7 +250,7 @@ def load_settings(
     try:
         return msgspec.convert(tree, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise _named(error) from error
+        raise named_error(error) from error
 
 
 def _default_file(environment: Mapping[str, str]) -> Path | None:
@@ -300,7 +303,7 @@ def _list_of(key: str, text: str) -> object:
         raise WrongSetting(key, "looks like a list but is not valid JSON") from error
 
 
-def _named(error: msgspec.ValidationError) -> WrongSetting:
+def named_error(error: msgspec.ValidationError) -> WrongSetting:
     """msgspec says "... - at `$.http.port`" or "unknown field `x`": the key comes first in ours."""
     message = str(error)
     path = re.search(r" - at `\$\.?([^`]*)`", message)

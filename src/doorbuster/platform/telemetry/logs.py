@@ -32,10 +32,12 @@ NESTING_MAX = 8
 
 def configure_logs(level: str = "info", process: str = "shop", as_json: bool | None = None) -> None:
     """To be called once per process, before anything logs."""
+    set_log_level(level)
     as_json = not sys.stderr.isatty() if as_json is None else as_json
     renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(pad_event_to=0)
     structlog.configure(
         processors=[
+            _only_from_level,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -43,12 +45,29 @@ def configure_logs(level: str = "info", process: str = "shop", as_json: bool | N
             mask_secrets,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)
     logging.basicConfig(handlers=[_ThroughStructlog()], level=logging.WARNING)
+
+
+_LEVELS = logging.getLevelNamesMapping()
+_least = {"level": logging.INFO}
+"""Loggers are made once and keep what they were made with; this they ask each time."""
+
+
+def set_log_level(level: str) -> None:
+    """From now on less is not logged by this process."""
+    _least["level"] = _LEVELS[level.upper()]
+
+
+def _only_from_level(_logger: object, method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Drops what is below the level. First in the line, so that what is dropped costs little."""
+    if _LEVELS.get("ERROR" if method == "exception" else method.upper(), logging.ERROR) < _least["level"]:
+        raise structlog.DropEvent
+    return entry
 
 
 class _ThroughStructlog(logging.Handler):

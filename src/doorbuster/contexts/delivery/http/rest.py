@@ -13,7 +13,7 @@ from doorbuster.contexts.delivery.http import courier
 from doorbuster.contexts.delivery.http.views import (
     DeliveryView,
     ParcelView,
-    PlaceBody,
+    PriorityView,
     ShipmentPage,
     ShipmentView,
     TaskPage,
@@ -23,6 +23,7 @@ from doorbuster.contexts.delivery.http.views import (
 from doorbuster.contexts.delivery.model import (
     CARRIER_MAX,
     DESCRIPTION_MAX,
+    PRIORITY_MAX,
     REASON_MAX,
     TEXT_PATTERN,
     TRACKING_NUMBER_MAX,
@@ -32,6 +33,7 @@ from doorbuster.contexts.delivery.service import DeliveryService
 from doorbuster.contracts.delivery import ShipmentStatus, TaskStatus
 from doorbuster.kernel.ids import parse_id
 from doorbuster.platform.http.faces import AnyRequest, allow, idempotency_key_of, principal_of
+from doorbuster.platform.http.places import PlaceBody
 from doorbuster.platform.sql.paging import LIMIT_DEFAULT, checked_limit, decode_cursor, encode_cursor
 
 SELLERS = allow("merchant", "support", "admin")
@@ -46,6 +48,13 @@ class ShipmentBody(Struct, frozen=True, forbid_unknown_fields=True):
 class TrackingBody(Struct, frozen=True, forbid_unknown_fields=True):
     description: Annotated[str, Meta(min_length=1, max_length=DESCRIPTION_MAX, pattern=TEXT_PATTERN)]
     location: Annotated[str, Meta(max_length=DESCRIPTION_MAX, pattern=TEXT_PATTERN)] = ""
+
+
+class PriorityBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Each step of `priority` counts like two minutes of a courier's time; `urgent` like twelve."""
+
+    priority: Annotated[int, Meta(ge=-PRIORITY_MAX, le=PRIORITY_MAX)] = 0
+    urgent: bool = False
 
 
 class DeclineBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -135,6 +144,16 @@ def _merchant_routes(service: DeliveryService) -> list[ControllerRouterHandler]:
     async def reassign_delivery(request: AnyRequest, order_id: FromPath[str]) -> TaskView:
         return TaskView.of(await service.reassign(principal_of(request), parse_id(order_id)))
 
+    @put(
+        f"{path}/priority",
+        guards=[allow("support", "admin")],
+        tags=["delivery"],
+        summary="Put it before or behind others, until it is picked up",
+    )
+    async def put_priority(request: AnyRequest, order_id: FromPath[str], data: JSONBody[PriorityBody]) -> PriorityView:
+        order, priority, urgent = parse_id(order_id), data.priority, data.urgent
+        return PriorityView.of(await service.prioritise(principal_of(request), order, priority, urgent=urgent))
+
     return [
         put_place,
         list_deliveries,
@@ -143,4 +162,5 @@ def _merchant_routes(service: DeliveryService) -> list[ControllerRouterHandler]:
         delivery_ready,
         decline_delivery,
         reassign_delivery,
+        put_priority,
     ]

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from doorbuster.contexts.delivery.model import Courier, Offer, Shipment, Task, Tracking
 from doorbuster.contracts.delivery import CourierStatus, ShipmentStatus, TaskStatus
 from doorbuster.kernel.clock import rfc3339
-from doorbuster.kernel.places import Destination, Place
+from doorbuster.kernel.places import Destination
 from doorbuster.platform.http.faces import IdText, TimeText
-
-
-class PlaceBody(Struct, frozen=True, forbid_unknown_fields=True):
-    """WGS 84, in degrees."""
-
-    latitude: Annotated[float, Meta(ge=-90, le=90)]
-    longitude: Annotated[float, Meta(ge=-180, le=180)]
-
-    def place(self) -> Place:
-        return Place(self.latitude, self.longitude)
-
-    @classmethod
-    def of(cls, place: Place | None) -> PlaceBody | None:
-        return None if place is None else cls(place.latitude, place.longitude)
+from doorbuster.platform.http.places import PlaceBody
 
 
 class TaskView(Struct, frozen=True):
@@ -51,6 +36,18 @@ class TaskView(Struct, frozen=True):
             rfc3339(task.created_ms),
             rfc3339(task.changed_ms),
         )
+
+
+class PriorityView(Struct, frozen=True):
+    """How a delivery weighs against others; for those who set it."""
+
+    order_id: IdText
+    priority: int
+    urgent: bool
+
+    @classmethod
+    def of(cls, task: Task) -> PriorityView:
+        return cls(str(task.id), task.priority, task.urgent)
 
 
 class TaskPage(Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from doorbuster.contexts.inventory.deduction.port import RACES_MAX, Writer, only, pause
+from doorbuster.contexts.inventory.deduction.port import RACES_MAX, Writer, in_time, only, pause
 from doorbuster.contexts.inventory.model import Shelf
 from doorbuster.contexts.inventory.posting import Guard, Stale
 from doorbuster.contracts.inventory import Hold, HoldRequest
@@ -20,7 +20,7 @@ class Pessimistic:
         self._writer = writer
 
     async def hold(self, request: HoldRequest, deadline: Deadline | None = None) -> Hold:
-        _in_time(deadline)
+        in_time(deadline)
         return only(await self._writer.write_through_races([request]))
 
     async def close(self) -> None:
@@ -35,7 +35,7 @@ class Optimistic:
 
     async def hold(self, request: HoldRequest, deadline: Deadline | None = None) -> Hold:
         for attempt in range(RACES_MAX):
-            _in_time(deadline)
+            in_time(deadline)
             try:
                 return only(await self._writer.write([request], lock=False, guard=_version))
             except Stale:
@@ -48,11 +48,6 @@ class Optimistic:
 
 def _version(shelf: Shelf) -> Guard:
     return Guard(version=shelf.version)
-
-
-def _in_time(deadline: Deadline | None) -> None:
-    if deadline is not None and deadline.passed():
-        raise Overloaded("the deadline passed while the request was waiting")
 
 
 class Grouped:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from doorbuster.contexts.inventory.deduction.port import RACES_MAX, Deduction, Writer, log, only, pause
+from doorbuster.contexts.inventory.deduction.port import RACES_MAX, Deduction, Writer, in_time, log, only, pause
 from doorbuster.contexts.inventory.model import Shelf
 from doorbuster.contexts.inventory.posting import Guard, Stale, shelves
 from doorbuster.contracts.inventory import Hold, HoldRequest
@@ -25,10 +25,10 @@ class Locked:
     async def hold(self, request: HoldRequest, deadline: Deadline | None = None) -> Hold:
         names = [str(sku_id) for sku_id in sorted({line.sku_id for line in request.lines})]
         for attempt in range(RACES_MAX):
-            if deadline is not None and deadline.passed():
-                raise Overloaded("the deadline passed while the request was waiting")
+            in_time(deadline)
             try:
                 async with self._locks.holding(names) as tokens:
+                    in_time(deadline)  # the wait for the locks may have been long
                     return await self._write(request, tokens)
             except Stale:
                 await self._raise_fences(request)

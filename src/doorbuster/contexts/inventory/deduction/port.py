@@ -68,6 +68,12 @@ async def pause(attempt: int) -> None:
     await asyncio.sleep(random.uniform(0, min(PAUSE_S * 2**attempt, PAUSE_MAX_S)))  # noqa: S311 - jitter
 
 
+def in_time(deadline: Deadline | None) -> None:
+    """Raises Overloaded: nobody waits for the answer any more."""
+    if deadline is not None and deadline.passed():
+        raise Overloaded("the deadline passed while the request was waiting")
+
+
 def only(decision: Decision) -> Hold:
     (outcome,) = decision.outcomes
     if isinstance(outcome, ShopError):

@@ -140,8 +140,15 @@ class Chat:
                     continue
                 await self._take(message)
         finally:
-            for conversation_id in list(self._told):
-                self._forget(conversation_id)
+            await self._stop()
+
+    async def _stop(self) -> None:
+        """Follows nothing any more. In this order: what is being read would be followed again."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        for conversation_id in list(self._told):
+            self._forget(conversation_id)
 
     async def _take(self, message: Incoming) -> None:
         """What is wrong with a message is told to its sender; the connection goes on."""
@@ -181,11 +188,7 @@ class Chat:
         self._socket.send(TypingTold(str(conversation_id), side))
 
     async def _resume(self, after: dict[int, int]) -> None:
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
-        for conversation_id in list(self._told):
-            self._forget(conversation_id)
+        await self._stop()
         for conversation_id, number in after.items():
             self._told[conversation_id] = number
         self._following = self._socket.start(self._follow())
@@ -229,7 +232,7 @@ class Chat:
         while self._told[conversation.id] < conversation.last_number:
             page = await self._service.messages_behind(conversation, self._told[conversation.id], PAGE)
             for message in page:
-                self._socket.send(_told(MessageView.of(message)))
+                await self._socket.send_paced(_told(MessageView.of(message)))
                 self._told[conversation.id] = message.number
             await self._socket.drained()
 

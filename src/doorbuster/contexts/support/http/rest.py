@@ -41,13 +41,13 @@ class MessageBody(Struct, frozen=True, forbid_unknown_fields=True):
     text: Text
 
 
-class ReadBody(Struct, frozen=True, forbid_unknown_fields=True):
+class ConversationReadBody(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything up to this number has been read."""
 
     number: Number
 
 
-class TransferBody(Struct, frozen=True, forbid_unknown_fields=True):
+class ConversationTransferBody(Struct, frozen=True, forbid_unknown_fields=True):
     """Another agent's account, or null: back into the queue."""
 
     to: IdText | None
@@ -110,7 +110,7 @@ def _conversation_routes(service: SupportService) -> list[ControllerRouterHandle
         summary="Mark messages as read",
     )
     async def read_conversation(
-        request: AnyRequest, conversation_id: FromPath[str], data: JSONBody[ReadBody]
+        request: AnyRequest, conversation_id: FromPath[str], data: JSONBody[ConversationReadBody]
     ) -> ConversationView:
         principal = principal_of(request)
         return _view(principal, await service.read(principal, parse_id(conversation_id), data.number))
@@ -212,7 +212,7 @@ def _desk_routes(service: SupportService) -> list[ControllerRouterHandler]:
         summary="Hand a conversation on to another agent, or back into the queue",
     )
     async def transfer(
-        request: AnyRequest, conversation_id: FromPath[str], data: JSONBody[TransferBody]
+        request: AnyRequest, conversation_id: FromPath[str], data: JSONBody[ConversationTransferBody]
     ) -> ConversationView:
         principal = principal_of(request)
         to = None if data.to is None else parse_id(data.to)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Any, cast
 
 import msgspec
@@ -45,8 +46,11 @@ _auth = msgspec.json.Decoder(Auth)
 class Live:
     """The live connections of a process, WebSockets and event streams."""
 
-    def __init__(self, settings: LiveLimits, ring: KeyRing, clock: Clock) -> None:
-        self.places = Places(settings)
+    def __init__(
+        self, settings: LiveLimits, ring: KeyRing, clock: Clock, enabled: Callable[[], bool] = lambda: True
+    ) -> None:
+        """While not `enabled`, no new connection is taken."""
+        self.places = Places(settings, enabled)
         self._settings = settings
         self._ring = ring
         self._clock = clock

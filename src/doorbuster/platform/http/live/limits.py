@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 from doorbuster.kernel.errors import Busy, Forbidden, TooMany
+from doorbuster.platform.fallback import FeatureOff
 
 UNNAMED_SHARE = 4
 """At most a quarter of the connections may wait for their first message, so that strangers leave room for others."""
@@ -64,8 +65,9 @@ class Place:
 class Places:
     """The live connections of one process."""
 
-    def __init__(self, settings: LiveLimits) -> None:
+    def __init__(self, settings: LiveLimits, enabled: Callable[[], bool] = lambda: True) -> None:
         self._settings = settings
+        self._enabled = enabled
         self._open = 0
         self._of_account: Counter[int] = Counter()
 
@@ -80,7 +82,9 @@ class Places:
 
     @contextmanager
     def taken(self, account_id: int | None) -> Generator[Place]:
-        """A place for as long as the block lasts. Raises LiveConnectionsFull, TooManyConnections."""
+        """A place for as long as the block lasts. Raises FeatureOff, LiveConnectionsFull, TooManyConnections."""
+        if not self._enabled():
+            raise FeatureOff(retry_after_s=RETRY_AFTER_S)
         most = self._settings.connections_max
         if self._open >= most or (account_id is None and self.unnamed >= max(1, most // UNNAMED_SHARE)):
             raise LiveConnectionsFull(retry_after_s=RETRY_AFTER_S)

@@ -125,6 +125,13 @@ class LiveSocket:
         self._drained.clear()
         self._more.set()
 
+    async def send_paced(self, message: bytes | Struct) -> None:
+        """The same for one of many that are there already: while the queue is half full it waits for the reader, so
+        that a page of long messages is not taken for a slow one."""
+        if len(self._out) >= QUEUE_MESSAGES_MAX // 2 or self._out_bytes >= QUEUE_BYTES_MAX // 2:
+            await self.drained()
+        self.send(message)
+
     def send_error(self, error: ShopError, ref: str | None = None) -> None:
         self.send(Error(error.slug, error.title, error.detail, ref))
 
@@ -143,7 +150,7 @@ class LiveSocket:
         with hub.subscribe(topic) as subscription:
             async for rows in pages_after(read, subscription, cursor):
                 for at, item in rows:
-                    self.send(b'{"type":"item","cursor":"%d","item":%b}' % (at, item))
+                    await self.send_paced(b'{"type":"item","cursor":"%d","item":%b}' % (at, item))
                 await self.drained()
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

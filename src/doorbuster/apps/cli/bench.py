@@ -1,0 +1,93 @@
+"""bench: measurements on this machine. Each is a command: a function here that hands its report to `_finish`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from doorbuster.apps.cli.options import Json, answer, say
+
+if TYPE_CHECKING:
+    from doorbuster.lab.bench.report import Report
+
+app = typer.Typer()
+
+Seconds = Annotated[float, typer.Option(min=1, max=300, help="Behind each figure, in three rounds.")]
+Postgres = Annotated[
+    str | None, typer.Option(help="postgresql://… to measure on. [default: one found on the machine, if any]")
+]
+Redis = Annotated[
+    str | None,
+    typer.Option(help="redis://… that nobody uses. [default: one found on the machine, if any]"),
+]
+Out = Annotated[Path | None, typer.Option(help="Folder for the JSON file and the chart.")]
+
+
+def _finish(report: Report, out: Path | None, json: bool) -> None:
+    """Files, the answer, and the exit status: 1 if rows contradict what was answered."""
+    from doorbuster.lab.bench.report import write_files
+
+    if out is not None:
+        write_files(report, out)
+    answer(report.as_json(), json, report.table())
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def bench(
+    context: typer.Context, seconds: Seconds = 15.0, postgres: Postgres = None, out: Out = None, json: Json = False
+) -> None:
+    """Alone: durable claims over HTTP, and three ways to sell one hot SKU, side by side. Or one of these commands."""
+    from doorbuster.lab.bench.run import run_bench
+
+    if context.invoked_subcommand is None:
+        _finish(run_bench(seconds, postgres, say), out, json)
+
+
+@app.command()
+def strategies(
+    seconds: Seconds = 6.0,
+    postgres: Postgres = None,
+    redis: Redis = None,
+    store: Annotated[Literal["all", "postgres", "sqlite"], typer.Option(help="Where stock is kept.")] = "all",
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """The five ways to deduct stock, on one hot SKU and on a thousand, side by side on equal durability."""
+    from doorbuster.lab.bench.strategies import run_strategies
+
+    _finish(run_strategies(seconds, store, postgres, redis, say), out, json)
+
+
+@app.command()
+def checkout(
+    seconds: Annotated[float, typer.Option(min=1, max=300, help="Of shopping.")] = 10.0,
+    postgres: Postgres = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Whole checkouts of guests over HTTP on PostgreSQL, step by step, and 300 buyers at once for 100 units."""
+    from doorbuster.lab.bench.checkout import Size, measure_checkout
+    from doorbuster.lab.bench.stores import run_on_stores
+
+    command, size = f"doorbuster bench checkout --seconds {seconds:g}", Size(seconds)
+    _finish(run_on_stores(postgres, lambda stores: measure_checkout(stores, size, command, say)), out, json)
+
+
+@app.command()
+def dispatch(
+    tasks: Annotated[int, typer.Option(min=1, max=100_000)] = 10_000,
+    couriers: Annotated[int, typer.Option(min=1, max=20_000)] = 2_000,
+    rounds: Annotated[int, typer.Option(min=1, max=100)] = 3,
+    seed: int = 1,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """One round of dispatch at full size on one core, next to nearest-first and chance."""
+    from doorbuster.lab.bench.dispatch import measure_dispatch
+
+    command = f"doorbuster bench dispatch --tasks {tasks} --couriers {couriers} --rounds {rounds} --seed {seed}"
+    _finish(measure_dispatch(tasks, couriers, seed, rounds, command, say), out, json)

@@ -1,0 +1,1 @@
+"""Configuration: runtime settings, versioned, audited, rolled out and rolled back."""
