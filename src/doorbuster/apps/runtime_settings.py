@@ -6,6 +6,7 @@ also where what reads it does not run. Such modules import nothing heavy.
 
 from __future__ import annotations
 
+from doorbuster.apps import gateway
 from doorbuster.contexts.notifications import resilience as of_messages
 from doorbuster.contexts.payments import resilience as of_payments
 from doorbuster.platform import redis
@@ -14,7 +15,7 @@ from doorbuster.platform.settings.runtime import Runtime
 from doorbuster.platform.settings.tree import Settings
 from doorbuster.platform.telemetry import log_level
 
-DECLARING = (log_level, features, redis, of_payments, of_messages)
+DECLARING = (gateway, log_level, features, redis, of_payments, of_messages)
 
 
 def new_runtime(settings: Settings) -> Runtime:
