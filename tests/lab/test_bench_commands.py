@@ -16,7 +16,7 @@ from doorbuster.lab.bench.machine import describe_machine
 from doorbuster.lab.postgres_server import NoPostgres, PostgresServer
 from doorbuster.lab.redis_server import NoRedis, RedisServer
 
-COMMANDS = ("strategies", "checkout", "dispatch")
+COMMANDS = ("strategies", "checkout", "dispatch", "gateway")
 
 
 @pytest.fixture
@@ -82,6 +82,16 @@ def test_dispatch_assigns_every_courier_and_says_so(tmp_path: Path) -> None:
     assert found["median_m"] < found["random_median_m"]
     assert json.loads((tmp_path / "dispatch.json").read_text()) == found
     assert "60 couriers assigned" in CliRunner().invoke(app, words).stdout
+
+
+def test_gateway_compares_three_fronts(bare_machine: None, tmp_path: Path) -> None:
+    words = ["bench", "gateway", "--seconds", "0.3", "--rounds", "1", "--out", str(tmp_path), "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["figures"].keys() == {"door", "empty", "full"}
+    assert all(found[name] > 0 for name in ("empty_ratio", "full_ratio", "empty_cpu_ratio", "full_cpu_ratio"))
+    assert json.loads((tmp_path / "gateway.json").read_text()) == found
 
 
 def test_what_is_broken_ends_with_status_1(monkeypatch: pytest.MonkeyPatch) -> None:

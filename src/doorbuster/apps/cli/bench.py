@@ -91,3 +91,18 @@ def dispatch(
 
     command = f"doorbuster bench dispatch --tasks {tasks} --couriers {couriers} --rounds {rounds} --seed {seed}"
     _finish(measure_dispatch(tasks, couriers, seed, rounds, command, say), out, json)
+
+
+@app.command()
+def gateway(
+    seconds: Annotated[float, typer.Option(min=0.2, max=60, help="Of each round.")] = 3.0,
+    rounds: Annotated[int, typer.Option(min=1, max=50)] = 5,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """What the gateway costs a claim: behind the door alone, an empty gateway, and one with everything."""
+    from doorbuster.lab.bench.gateway import measure_gateway
+    from doorbuster.lab.bench.stores import run_on_stores
+
+    command = f"doorbuster bench gateway --seconds {seconds:g} --rounds {rounds}"
+    _finish(run_on_stores(None, lambda stores: measure_gateway(stores, seconds, rounds, command, say)), out, json)
