@@ -10,12 +10,13 @@ from doorbuster.apps import gateway
 from doorbuster.contexts.notifications import resilience as of_messages
 from doorbuster.contexts.payments import resilience as of_payments
 from doorbuster.platform import redis
+from doorbuster.platform.cache import settings as of_caches
 from doorbuster.platform.fallback import features
 from doorbuster.platform.settings.runtime import Runtime
 from doorbuster.platform.settings.tree import Settings
 from doorbuster.platform.telemetry import log_level
 
-DECLARING = (gateway, log_level, features, redis, of_payments, of_messages)
+DECLARING = (gateway, log_level, features, redis, of_caches, of_payments, of_messages)
 
 
 def new_runtime(settings: Settings) -> Runtime:

@@ -89,6 +89,7 @@ class Shop:
         await self.notifications.close()
         await self.payments.close()
         await self.inventory.close()
+        await self.catalog.close()
 
 
 class NotMigrated(Exception):

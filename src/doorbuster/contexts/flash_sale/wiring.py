@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from doorbuster.contexts.flash_sale.events import consumers
 from doorbuster.contexts.flash_sale.service import NAME, FlashSaleService
-from doorbuster.contracts.catalog import Catalog
+from doorbuster.contexts.flash_sale.warming import Warming
+from doorbuster.contracts.catalog import Showcase
 from doorbuster.contracts.inventory import Allots
 from doorbuster.platform.context import BackgroundTask, Context, Faces, Platform
 from doorbuster.platform.sql.database import Database
@@ -21,8 +22,9 @@ class FlashSaleContext:
     context: Context
 
 
-def build(platform: Platform, database: Database, catalog: Catalog, inventory: Allots) -> FlashSaleContext:
+def build(platform: Platform, database: Database, catalog: Showcase, inventory: Allots) -> FlashSaleContext:
     service = FlashSaleService(platform, database, catalog, inventory)
+    warming = Warming(database, catalog, platform.clock)
 
     def faces() -> Faces:
         from doorbuster.contexts.flash_sale import http
@@ -44,6 +46,7 @@ def build(platform: Platform, database: Database, catalog: Catalog, inventory: A
                 BackgroundTask("flash-sale-watch", "front", service.live.watch),
                 BackgroundTask("flash-sale-holders", "front", service.live.watch_holders),
                 BackgroundTask("flash-sale-allotting", "front", service.allotting.run),
+                BackgroundTask("flash-sale-warming", "front", warming.run),
             ),
             keeps_idempotency_keys=True,
         ),
