@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from doorbuster.platform.locks.holding import Holding
+from locks_opening import ENGINES, opened
 from redis_server import RedisServer, start_redis
-
-from .opening import ENGINES, opened
 
 LONG_MS = 60_000
 """A lease that no test outlives."""

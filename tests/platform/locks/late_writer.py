@@ -11,9 +11,9 @@ import sqlite3
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from opening import opened  # pyright: ignore[reportImplicitRelativeImport]
+from locks_opening import opened
 
 WRITE = "UPDATE shelf SET units = ?, fence = ? WHERE fence <= ?"
 

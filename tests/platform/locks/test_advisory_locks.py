@@ -9,10 +9,10 @@ import pytest
 
 from doorbuster.kernel.errors import Overloaded, Unavailable
 from doorbuster.platform.locks.advisory_lock import HELD_MAX
+from locks_opening import opened
 from postgres_server import PostgresServer
 
 from .conftest import LONG_MS
-from .opening import opened
 
 END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'doorbuster-locks'"
 
