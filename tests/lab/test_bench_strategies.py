@@ -37,6 +37,7 @@ async def measure(stores: Stores, redis: FoundRedis, monkeypatch: pytest.MonkeyP
     return await measure_strategies(stores, redis, "all", 0.1, "doorbuster bench strategies", lambda _: None)
 
 
+@pytest.mark.timeout(900)  # twenty shops, in turn: on a machine busy with other things it has taken three minutes
 async def test_all_five_are_measured_on_both_databases_and_nothing_is_oversold(
     stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
