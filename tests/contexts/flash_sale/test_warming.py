@@ -13,7 +13,7 @@ from doorbuster.lab.bench.goods import MERCHANT, SKU, OneSku, Plenty
 from doorbuster.platform.context import Platform
 
 
-class Showcase(OneSku):
+class Showcase:
     def __init__(self) -> None:
         self.asked: list[Sequence[int]] = []
 
