@@ -150,7 +150,7 @@ class Catalog(Protocol):
         ...
 
 
-class Showcase(Catalog, Protocol):
+class Showcase(Protocol):
     """What a seller who expects a crowd asks of the catalogue."""
 
     async def preload(self, sku_ids: Sequence[int]) -> None:

@@ -106,3 +106,26 @@ def gateway(
 
     command = f"doorbuster bench gateway --seconds {seconds:g} --rounds {rounds}"
     _finish(run_on_stores(None, lambda stores: measure_gateway(stores, seconds, rounds, command, say)), out, json)
+
+
+@app.command()
+def cache(
+    products: Annotated[int, typer.Option(min=10, max=1_000_000)] = 100_000,
+    requests: Annotated[int, typer.Option(min=100, max=10_000_000)] = 60_000,
+    seed: int = 1,
+    postgres: Postgres = None,
+    redis: Redis = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Reads of products by popularity with one write in a hundred: how many the cache keeps from the database."""
+    from doorbuster.lab.bench.cache import measure_cache
+    from doorbuster.lab.bench.stores import run_on_stores
+    from doorbuster.lab.bench.strategies import find_redis
+
+    command = f"doorbuster bench cache --products {products} --requests {requests} --seed {seed}"
+    with find_redis(redis) as found:
+        report = run_on_stores(
+            postgres, lambda stores: measure_cache(stores, found, products, requests, seed, command, say)
+        )
+    _finish(report, out, json)

@@ -14,8 +14,6 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-import structlog
-
 from doorbuster.kernel.errors import Unavailable
 from doorbuster.platform.cache.codec import Codec
 from doorbuster.platform.cache.local import Entry, LocalTier
@@ -31,8 +29,6 @@ POLL_S, POLL_MAX_S = 0.005, 0.05
 """Pauses while another process loads."""
 FLIGHTS_MAX = 10_000
 """Loads under way that others may join; above it each loads for itself."""
-
-log = structlog.get_logger("cache")
 
 
 class TieredCache(Generic[T]):
@@ -71,8 +67,8 @@ class TieredCache(Generic[T]):
             return None if found is None else self._codec.decode(found.body)
         except Unavailable:
             self.stats.redis_failures += 1
-        except ValueError:  # of another release of the shop
-            log.debug("not a value of this release", key=key)
+        except ValueError:
+            return None  # of another release of the shop
         return None
 
     async def get_or_load(self, key: str, load: Load[T]) -> T | None:
@@ -128,9 +124,8 @@ class TieredCache(Generic[T]):
         token = uuid.uuid4().hex
         try:
             state, value, version = await self._asked(redis, ticket.key, token, settings)
-        except Unavailable as away:
+        except Unavailable:
             self.stats.redis_failures += 1
-            log.debug("reading without Redis", error=repr(away))
             return await self._loaded(ticket, load, settings)
         if state == "hit":
             self.stats.redis_hits += 1
@@ -232,9 +227,8 @@ class TieredCache(Generic[T]):
             return True
         try:
             await self._redis.take_back()
-        except Unavailable as away:
+        except Unavailable:
             self.stats.redis_failures += 1
-            log.debug("Redis has not heard of changes", error=repr(away))
         return self._redis.settled(self._now_ms())
 
     def clear(self) -> None:
