@@ -56,6 +56,11 @@ class Served:
         return self.shop.flash_sale.service._commits
 
     @property
+    def accounts_commits(self) -> Any:
+        database: Any = self.shop.accounts.context.database
+        return database._commits
+
+    @property
     def claims(self) -> str:
         return f"/v1/sales/{self.sale_id}/claims"
 
@@ -222,12 +227,14 @@ async def test_who_leaves_while_an_address_is_committed_has_it(served: Served):
 
 
 async def send_and_leave(served: Served, path: str, body: bytes, key: str) -> None:
-    """Returns when the server knows that its client is gone, and still works on the request."""
+    """Returns when the server knows that its client is gone, and still works on the request.
+
+    Who leaves before the body is read has asked for nothing, so the client waits until it is being written."""
     await served.at_rest()  # or a task of an earlier request might be taken for this one's
     _reader, writer = await served.connect()
     writer.write(served.head("POST", path, f"content-length: {len(body)}", key=key) + body)
     await writer.drain()
-    await eventually(lambda: served.server.server_state.tasks, "the request never arrives")
+    await eventually(lambda: served.accounts_commits.committing, "the request never arrives")
     peer = writer.get_extra_info("sockname")
     reset(writer)
     connections: set[Any] = served.server.server_state.connections

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
-from msgspec import Struct
-
 from doorbuster.edge.gateway.settings import (
     Authentication,
     GatewaySettings,
@@ -17,9 +13,10 @@ from doorbuster.edge.gateway.settings import (
 from doorbuster.kernel.deadline import Deadline
 from doorbuster.kernel.errors import Overloaded
 from doorbuster.kernel.priority import Priority
+from doorbuster.platform.limits.algorithms.token_bucket import TokenBucket
+from doorbuster.platform.limits.local import LocalLimiter
+from doorbuster.platform.limits.settings import UNITS_MAX, LimitSettings
 
-KEYS_MAX = 100_000
-RATE_PER_S, BURST = 1e6, 1e6
 IN_FLIGHT_MAX = 100_000
 
 FULL = GatewaySettings(
@@ -37,28 +34,10 @@ FULL = GatewaySettings(
 )
 
 
-class Taken(Struct, frozen=True, gc=False):
-    allowed: bool
-    limit: int
-    remaining: int
-    reset_s: float
-    retry_after_s: float
-
-
-class TokenBuckets:
-    """A token bucket for each key, wide enough for everybody: what counts here is what the counting costs."""
-
-    def __init__(self) -> None:
-        self._buckets: dict[str, tuple[float, float]] = {}
-
-    async def take(self, key: str, cost: int = 1) -> Taken:
-        now_s = time.monotonic()
-        left, at_s = self._buckets.get(key, (BURST, now_s))
-        left = min(BURST, left + (now_s - at_s) * RATE_PER_S) - cost
-        if len(self._buckets) >= KEYS_MAX:
-            self._buckets.clear()
-        self._buckets[key] = left, now_s
-        return Taken(left >= 0, int(BURST), int(left), (BURST - left) / RATE_PER_S, max(0.0, -left / RATE_PER_S))
+def wide_limiter() -> LocalLimiter:
+    """The token buckets of the shop, wide enough for everybody: what counts here is what the counting costs."""
+    terms = LimitSettings(limit=UNITS_MAX, period_s=1.0, burst=UNITS_MAX)
+    return LocalLimiter(TokenBucket(), lambda: terms)
 
 
 class Places:

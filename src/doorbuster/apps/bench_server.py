@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-from doorbuster.apps.bench_front import FULL, Places, TokenBuckets
+from doorbuster.apps.bench_front import FULL, Places, wide_limiter
 from doorbuster.contexts.flash_sale import http
 from doorbuster.contexts.flash_sale.claiming import Batch
 from doorbuster.contexts.flash_sale.model import Terms, decide
@@ -105,7 +105,7 @@ def _front(plan: ServerPlan, platform: Platform, door: Door) -> Door | Gateway:
     settings = EVERYTHING_LOCAL if plan.front == "empty" else FULL
     ring = KeyRing([Key.parse(plan.token_key)], platform.clock)
     # The costs of a limiter and a shedder that refuse nobody: it is the way that is measured, not the verdict.
-    ports = Ports(door, ring, platform.clock, {"claims": TokenBuckets()}, Places(), random.Random(1))  # noqa: S311 - samples
+    ports = Ports(door, ring, platform.clock, {"claims": wide_limiter()}, Places(), random.Random(1))  # noqa: S311 - samples
     return Gateway(ports, lambda: settings)
 
 

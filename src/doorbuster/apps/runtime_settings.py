@@ -6,16 +6,18 @@ also where what reads it does not run. Such modules import nothing heavy.
 
 from __future__ import annotations
 
+from doorbuster.apps import gateway
 from doorbuster.contexts.notifications import resilience as of_messages
 from doorbuster.contexts.payments import resilience as of_payments
 from doorbuster.platform import redis
+from doorbuster.platform.cache import settings as of_caches
 from doorbuster.platform.fallback import features
 from doorbuster.platform.settings.runtime import Runtime
 from doorbuster.platform.settings.tree import Settings
 from doorbuster.platform.shedding import settings as of_shedding
 from doorbuster.platform.telemetry import log_level
 
-DECLARING = (log_level, features, redis, of_payments, of_messages, of_shedding)
+DECLARING = (gateway, log_level, features, redis, of_caches, of_payments, of_messages, of_shedding)
 
 
 def new_runtime(settings: Settings) -> Runtime:

@@ -44,6 +44,7 @@ async def serve(settings: Settings, announce: bool = False) -> None:
 
 
 async def _serve_shop(shop: Shop, listener: socket.socket, back_room: BackRoomProcess | None, announce: bool) -> None:
+    from doorbuster.apps.gateway import GATEWAY, limiters_of
     from doorbuster.apps.http_app import build_app, shedder_of
     from doorbuster.platform.http.gate import Gate
     from doorbuster.platform.http.server import connections_within, server_for
@@ -53,8 +54,9 @@ async def _serve_shop(shop: Shop, listener: socket.socket, back_room: BackRoomPr
         missing = [database.name for database in shop.databases.values() if not await _answers(database)]
         return [*missing, "back room"] if back_room is not None and not back_room.alive else missing
 
+    runtime = shop.platform.runtime
     shedder = shedder_of(shop)
-    gateway = build_app(shop, not_ready, shedder=shedder)
+    gateway = build_app(shop, not_ready, runtime.live(GATEWAY), limiters_of(runtime), shedder=shedder)
     connections_max = connections_within(shop.settings.http.connections_max)
     server = server_for(gateway, connections_max=connections_max, gate=Gate(shedder))
     rooms: tuple[Room, ...] = ("front",) if back_room is not None else ("front", "back")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import structlog
@@ -137,12 +138,10 @@ class Door:
             await self._ask_api_in_time(scope, receive, answer, context)
 
     async def _ask_api_in_time(self, scope: Scope, receive: Receive, answer: _Answer, context: RequestContext) -> None:
-        """Under the caller's count of tries."""
+        """A retry is known as one wherever it leads: what is asked on its behalf is not repeated."""
         structlog.contextvars.bind_contextvars(request_id=answer.request_id)
-        if (tries := attempt_of_header(header(scope, HEADER))) > 1:
-            with trying(tries):
-                await self._ask_in_time(scope, receive, answer, context)
-        else:
+        tries = attempt_of_header(header(scope, HEADER))
+        with trying(tries) if tries > 1 else nullcontext():
             await self._ask_in_time(scope, receive, answer, context)
 
     async def _ask_in_time(self, scope: Scope, receive: Receive, answer: _Answer, context: RequestContext) -> None:

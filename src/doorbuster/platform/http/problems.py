@@ -19,6 +19,7 @@ from doorbuster.kernel.errors import (
     Unavailable,
     Unprocessable,
 )
+from doorbuster.platform.limits.errors import RateLimited
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -214,6 +215,8 @@ def problem_of(error: ShopError, request_id: str) -> tuple[int, list[tuple[bytes
     headers = [(b"content-type", CONTENT_TYPE.encode()), (b"cache-control", b"no-store")]
     if isinstance(error, Busy):
         headers.append((b"retry-after", str(error.retry_after_s).encode()))
+    if isinstance(error, RateLimited):
+        headers += error.headers
     if status == 426:
         headers.append((b"upgrade", b"websocket"))
     if status == 401:

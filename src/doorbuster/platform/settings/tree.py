@@ -109,7 +109,7 @@ class PaymentsSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 class RedisSettings(Struct, frozen=True, forbid_unknown_fields=True):
     url: Annotated[str, Meta(pattern=r"^(rediss?://[!-~]+)?\Z")] = ""
-    """Needed by the strategies redis_lua and redis_lock only."""
+    """Needed by the strategies redis_lua and redis_lock; with it the catalogue's cache has a tier for all processes."""
 
 
 class InventorySettings(Struct, frozen=True, forbid_unknown_fields=True):
