@@ -45,7 +45,16 @@ from doorbuster.platform.retry import HEADER, attempt_of_header, trying
 
 log = structlog.get_logger("door")
 
-_ONCE = frozenset((b"authorization", b"content-type", b"doorbuster-signature", b"idempotency-key", b"x-request-id"))
+_ONCE = frozenset(
+    (
+        b"authorization",
+        b"content-type",
+        b"doorbuster-admission",
+        b"doorbuster-signature",
+        b"idempotency-key",
+        b"x-request-id",
+    )
+)
 """Headers that decide something: two of them are refused, because two readers could take different ones."""
 
 _GOOD_REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -9,6 +9,7 @@ from doorbuster.contexts.flash_sale.service import NAME, FlashSaleService
 from doorbuster.contracts.catalog import Catalog
 from doorbuster.contracts.inventory import Allots
 from doorbuster.platform.context import BackgroundTask, Context, Faces, Platform
+from doorbuster.platform.http.admissions import AdmissionKeys
 from doorbuster.platform.sql.database import Database
 from doorbuster.platform.sql.migrations import History
 
@@ -21,14 +22,21 @@ class FlashSaleContext:
     context: Context
 
 
-def build(platform: Platform, database: Database, catalog: Catalog, inventory: Allots) -> FlashSaleContext:
+def build(
+    platform: Platform,
+    database: Database,
+    catalog: Catalog,
+    inventory: Allots,
+    admissions: AdmissionKeys | None = None,
+) -> FlashSaleContext:
+    """`admissions`: the keys that the waiting room signs with; without them no admission is good."""
     service = FlashSaleService(platform, database, catalog, inventory)
 
     def faces() -> Faces:
         from doorbuster.contexts.flash_sale import http
 
         timeout_s = platform.settings.http.request_timeout_s
-        return Faces(http.routes(service, platform.clock), [http.claim_route(service, timeout_s)])
+        return Faces(http.routes(service, platform.clock), [http.claim_route(service, timeout_s, admissions)])
 
     return FlashSaleContext(
         service,
