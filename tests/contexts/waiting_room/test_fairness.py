@@ -16,8 +16,8 @@ NEVER = 2**62
 
 
 def test_a_thousand_bot_accounts_get_what_a_thousand_accounts_get():
-    """Bots take their tickets first. Of 1,000 places drawn from 10,000 accounts a tenth are theirs: 100, with a deviation
-    of 9 (hypergeometric). Over 40 seeded draws the mean deviates by 1.35; five deviations are allowed."""
+    """Bots take their tickets first. Of 1,000 places drawn from 10,000 accounts a tenth are theirs: 100, with a
+    deviation of 9 (hypergeometric). Over 40 seeded draws the mean deviates by 1.35; five deviations are allowed."""
     wins: list[int] = []
     for seed in range(40):
         arrived = [(1 + n, 1 + n, n) for n in range(BOTS + PEOPLE)]  # the bots are the first in every respect

@@ -172,6 +172,17 @@ async def test_a_second_releaser_lets_nobody_in_twice(house: House):
     assert await house.audit() == {}
 
 
+async def test_the_audit_sees_a_claim_without_an_admission(house: House):
+    house.set(1, per_s=10.0)
+    sale_id = await house.guarded_sale()
+    await join(house, sale_id, 1)
+    await house.tick(DRAWN_MS)
+    await house.tick()
+    await house.claim(sale_id, 1_001, await admission_of(house, sale_id, 1))
+    await house.sale_database.write(lambda tx: tx.execute(sa.delete(spent_admissions)))
+    assert "guarded claims = admissions spent" in await house.audit()
+
+
 async def test_the_audit_sees_who_was_let_in_out_of_turn(house: House):
     sale_id = await house.guarded_sale()
     await join(house, sale_id, 1, 2)
