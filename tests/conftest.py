@@ -15,6 +15,7 @@ from doorbuster.platform.settings.tree import DatabaseSettings, Settings
 from doorbuster.platform.sql.database import Database
 from doorbuster.platform.sql.migrations import History, migrate
 from doorbuster.platform.sql.open import open_databases
+from leaks import leaks as leaks  # a fixture of its own file
 from postgres_server import PostgresServer, start_postgres
 from redis_server import RedisServer, start_redis
 

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from journeys import things
 from journeys.api_shop import ApiShop, api_shop
 
 EXAMPLES = 10
 """Random cases per operation, beside the systematic ones."""
-TIMEOUT_S = 200
+TIMEOUT_S = 270
 
 # Left out: positive_data_acceptance. Rules between fields (a sale that closes before it opens, a password like the
 # e-mail address) and ids of things that do not exist cannot be said in a schema.
@@ -59,6 +60,8 @@ def test_things_of_ones_own(shop: ApiShop, tmp_path: Path):
         "path.payment_id": shop.payment(shop.order("owner"))["id"],
         "path.product_id": shop.product()["id"],
         "path.provider": "simulator",
+        "path.cart_id": things.a_cart(shop, "owner"),
+        "path.conversation_id": things.a_conversation(shop, "owner"),
     }
     fuzz(shop, tmp_path, shop.people["owner"].headers, ids)
     # It did reach what a customer can do.

@@ -52,6 +52,15 @@ class Served:
         return self.shop.settings.folder
 
     @property
+    def commits(self) -> Any:
+        return self.shop.flash_sale.service._commits
+
+    @property
+    def accounts_commits(self) -> Any:
+        database: Any = self.shop.accounts.context.database
+        return database._commits
+
+    @property
     def claims(self) -> str:
         return f"/v1/sales/{self.sale_id}/claims"
 
@@ -160,9 +169,10 @@ async def write_lock(file: Path) -> AsyncIterator[None]:
 
 async def test_who_leaves_while_the_claim_is_committed_has_it(served: Served):
     async with write_lock(served.folder / "flash_sale.sqlite"):
-        await send_and_leave(served, served.claims, b'{"quantity":2}', "left")
+        await commit_and_leave(served, "left")
+        await served.at_rest()  # its request is over
         assert claims_of(served, "left") == []
-    await served.at_rest()
+    await eventually(lambda: not served.commits.committing, "it is never committed")
 
     rows = claims_of(served, "left")
     assert len(rows) == 1
@@ -171,6 +181,35 @@ async def test_who_leaves_while_the_claim_is_committed_has_it(served: Served):
     assert claims_of(served, "left") == rows
     other = await served.post(served.claims, {"quantity": 1}, "left")
     assert other.json()["slug"] == "idempotency-key-reused"
+
+
+@pytest.mark.parametrize("farewell", ["close", "reset"])
+async def test_who_leaves_before_the_commit_has_nothing(served: Served, farewell: str):
+    gone, after = f"gone-{farewell}", f"after-{farewell}"
+    async with write_lock(served.folder / "flash_sale.sqlite"):
+        await commit_and_leave(served, f"before-{farewell}")
+        _reader, writer = await served.connect()
+        writer.write(served.head("POST", served.claims, "content-length: 14", key=gone) + b'{"quantity":2}')
+        await eventually(lambda: served.commits.waiting, "the claim never waits")
+        if farewell == "reset":
+            reset(writer)
+        else:
+            writer.close()
+        await served.at_rest()
+    answer = await served.post(served.claims, {"quantity": 1}, after)
+    assert answer.status_code == 201  # it was behind the other, so that one is decided
+    assert claims_of(served, gone) == []
+    assert len(claims_of(served, f"before-{farewell}")) == 1
+
+
+async def commit_and_leave(served: Served, key: str) -> None:
+    """Returns when the claim is being committed, and nobody waits for it any more."""
+    await served.at_rest()
+    _reader, writer = await served.connect()
+    writer.write(served.head("POST", served.claims, "content-length: 14", key=key) + b'{"quantity":2}')
+    await eventually(lambda: served.commits.committing, "the claim never arrives")
+    reset(writer)
+    await served.at_rest()
 
 
 async def test_who_leaves_while_an_address_is_committed_has_it(served: Served):
@@ -188,12 +227,14 @@ async def test_who_leaves_while_an_address_is_committed_has_it(served: Served):
 
 
 async def send_and_leave(served: Served, path: str, body: bytes, key: str) -> None:
-    """Returns when the server knows that its client is gone, and still works on the request."""
+    """Returns when the server knows that its client is gone, and still works on the request.
+
+    Who leaves before the body is read has asked for nothing, so the client waits until it is being written."""
     await served.at_rest()  # or a task of an earlier request might be taken for this one's
     _reader, writer = await served.connect()
     writer.write(served.head("POST", path, f"content-length: {len(body)}", key=key) + body)
     await writer.drain()
-    await eventually(lambda: served.server.server_state.tasks, "the request never arrives")
+    await eventually(lambda: served.accounts_commits.committing, "the request never arrives")
     peer = writer.get_extra_info("sockname")
     reset(writer)
     connections: set[Any] = served.server.server_state.connections

@@ -16,7 +16,7 @@ from doorbuster.lab.bench.machine import describe_machine
 from doorbuster.lab.postgres_server import NoPostgres, PostgresServer
 from doorbuster.lab.redis_server import NoRedis, RedisServer
 
-COMMANDS = ("strategies", "checkout", "dispatch")
+COMMANDS = ("strategies", "checkout", "dispatch", "gateway", "cache")
 
 
 @pytest.fixture
@@ -84,6 +84,16 @@ def test_dispatch_assigns_every_courier_and_says_so(tmp_path: Path) -> None:
     assert "60 couriers assigned" in CliRunner().invoke(app, words).stdout
 
 
+def test_gateway_compares_three_fronts(bare_machine: None, tmp_path: Path) -> None:
+    words = ["bench", "gateway", "--seconds", "0.3", "--rounds", "1", "--out", str(tmp_path), "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["figures"].keys() == {"door", "empty", "full"}
+    assert all(found[name] > 0 for name in ("empty_ratio", "full_ratio", "empty_cpu_ratio", "full_cpu_ratio"))
+    assert json.loads((tmp_path / "gateway.json").read_text()) == found
+
+
 def test_what_is_broken_ends_with_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = measure_dispatch(3, 2, 1, 1, "", lambda _: None).figures
 
@@ -101,3 +111,18 @@ def test_every_command_has_json_and_files(command: str) -> None:
     shown = CliRunner().invoke(app, ["bench", command, "--help"], env={"COLUMNS": "200"}).stdout
     assert "--json" in shown
     assert "--out" in shown
+
+
+def test_cache_without_redis_says_so_and_counts_every_read(bare_machine: None, tmp_path: Path) -> None:
+    words = ["bench", "cache", "--products", "50", "--requests", "500", "--out", str(tmp_path), "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert "no dictionary" in found["tiers"]
+    for run_of in ("cold", "warm", "without"):
+        counted = found[run_of]
+        assert counted["hits"] + counted["db_reads"] == counted["reads"] == 500 - counted["writes"]
+        assert counted["stale"] == 0
+    assert found["without"]["db_reads"] == found["without"]["reads"]
+    assert found["warm"]["db_reads"] <= 2 * found["warm"]["writes"] + 1
+    assert found["hit_ratio"] == round(found["warm"]["hits"] / found["warm"]["reads"], 3)

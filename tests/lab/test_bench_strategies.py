@@ -32,9 +32,12 @@ def stores(tmp_path: Path, postgres: PostgresServer) -> Stores:
 async def measure(stores: Stores, redis: FoundRedis, monkeypatch: pytest.MonkeyPatch) -> StrategiesReport:
     monkeypatch.setattr(strategies, "ROUNDS", 1)
     monkeypatch.setattr(strategies, "WARM_UP_S", 0.02)
+    monkeypatch.setattr(strategies, "LAST_UNITS", 10)
+    monkeypatch.setattr(strategies, "LAST_BUYERS", 30)
     return await measure_strategies(stores, redis, "all", 0.1, "doorbuster bench strategies", lambda _: None)
 
 
+@pytest.mark.timeout(900)  # twenty shops, in turn: on a machine busy with other things it has taken three minutes
 async def test_all_five_are_measured_on_both_databases_and_nothing_is_oversold(
     stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,7 +56,7 @@ async def test_all_five_are_measured_on_both_databases_and_nothing_is_oversold(
                 assert figures.holds > 0
                 assert figures.p99_ms >= figures.p50_ms > 0
         asked_last = [each for each in side.hot.values() if isinstance(each, StrategyFigures)]
-        assert all(each.out_of_stock + each.turned_away >= 200 for each in asked_last), "more came than there was"
+        assert all(each.out_of_stock + each.turned_away >= 20 for each in asked_last), "more came than there was"
     write_files(report, tmp_path / "out")
     found = json.loads((tmp_path / "out" / "strategies.json").read_text())
     assert set(found["hot"]) == set(found["spread"]) == set(found["others"]["sqlite"]["hot"]) == set(STRATEGIES)

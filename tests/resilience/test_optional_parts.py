@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 from msgspec import Struct
 
-from doorbuster.lab.bench.checkout import check_out
+from doorbuster.lab.bench.shopper import Shopper, no_times
 from doorbuster.lab.demo.shop_process import ShopProcess, shop_process
 from doorbuster.lab.payment_simulator.simulator_process import SimulatorProcess
 from doorbuster.lab.stampede import Pool
@@ -26,7 +26,6 @@ from doorbuster.platform.settings.tree import Settings
 from redis_server import RedisServer, start_redis
 
 UNTIL_S = 60.0
-STEPS = ("cart", "delivery", "place", "pay")
 
 
 class Street(Struct):
@@ -41,16 +40,12 @@ class Street(Struct):
 
     async def buys(self) -> str:
         """A guest buys; the order's id, once its page says that it is paid."""
-        steps: dict[str, list[float]] = {step: [] for step in STEPS}
-        order_id, token = await check_out(self.pool, self.sku_id, steps)
+        shopper = Shopper(self.pool, self.sku_id, no_times())
+        await shopper.check_out()
         async with asyncio.timeout(UNTIL_S):
-            while await self.status(order_id, token) != "paid":
+            while await shopper.status() != "paid":
                 await asyncio.sleep(0.05)
-        return order_id
-
-    async def status(self, order_id: str, token: str) -> str:
-        answer = await self.pool.request("GET", f"/v1/orders/{order_id}", {"Authorization": f"Bearer {token}"})
-        return str(answer.json(dict[str, Any])["status"])
+        return shopper.order_id
 
     async def row(self, sql: str, *values: object) -> Any:
         connection = await asyncpg.connect(self.database_url)

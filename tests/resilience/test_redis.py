@@ -61,7 +61,7 @@ async def talking_nonsense() -> AsyncIterator[str]:
 def _own() -> RedisServer:
     if os.environ.get("DOORBUSTER_TEST_REDIS"):
         pytest.fail("this needs a Redis of its own to stop")
-    return start_redis()
+    return start_redis(own=True)
 
 
 @pytest.mark.parametrize("strategy", ["redis_lua", "redis_lock"])
@@ -91,5 +91,5 @@ async def test_stock_is_held_and_not_oversold(
         assert seen.breaker.failed >= 1, "it was asked"
         assert (seen.under_way, seen.waiting) == (0, 0)
         if strategy == "redis_lock":
-            assert seen.breaker.opened_times >= 1, "and then left alone"
+            assert seen.breaker.calls < UNITS, "and then left alone: by the locks themselves, before the breaker must"
         assert all(check.ok for check in await inventory.service.audit())

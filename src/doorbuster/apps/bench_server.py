@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import random
 import sys
 import time
 from collections.abc import Sequence
@@ -15,6 +17,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
+from doorbuster.apps.bench_front import FULL, Places, wide_limiter
 from doorbuster.contexts.flash_sale import http
 from doorbuster.contexts.flash_sale.claiming import Batch
 from doorbuster.contexts.flash_sale.model import Terms, decide
@@ -23,6 +26,9 @@ from doorbuster.contexts.flash_sale.wiring import HISTORY
 from doorbuster.contracts.flash_sale import ClaimRequest
 from doorbuster.edge.api import build_api
 from doorbuster.edge.door import Door
+from doorbuster.edge.gateway.gateway import Gateway
+from doorbuster.edge.gateway.ports import Ports
+from doorbuster.edge.gateway.settings import EVERYTHING_LOCAL
 from doorbuster.lab.bench.goods import OneSku, Plenty, open_sale, platform_of
 from doorbuster.lab.bench.messages import AskUsage, Listening, NewSale, OpenSale, Question, ServerPlan, Usage
 from doorbuster.platform.context import Platform
@@ -59,10 +65,12 @@ async def serve(plan: ServerPlan, lines: asyncio.StreamReader) -> None:
         await migrate(database, HISTORY, platform.clock.now_ms())
         kind = StorelessFlashSale if plan.store == "none" else FlashSaleService
         service = kind(platform, database, OneSku(), Plenty())
-        server = server_for(_door(plan, platform, service, database))
+        server = server_for(_front(plan, platform, _door(plan, platform, service, database)))
         listener = bind("127.0.0.1", 0)
         watching = asyncio.create_task(service.live.watch())
         serving = asyncio.create_task(server.serve(sockets=[listener]))
+        gc.collect()
+        gc.freeze()  # as `serve` does
         _say(Listening(f"http://127.0.0.1:{listener.getsockname()[1]}"))
         await _answer_questions(lines, service)
         server.should_exit = True
@@ -84,6 +92,16 @@ def _door(plan: ServerPlan, platform: Platform, service: FlashSaleService, datab
     api = build_api(http.routes(service, platform.clock), [route], not_ready)
     ring = KeyRing([Key.parse(plan.token_key)], platform.clock)
     return Door(api, [route], ring, settings.body_bytes_max, settings.request_timeout_s)
+
+
+def _front(plan: ServerPlan, platform: Platform, door: Door) -> Door | Gateway:
+    if plan.front == "door":
+        return door
+    settings = EVERYTHING_LOCAL if plan.front == "empty" else FULL
+    ring = KeyRing([Key.parse(plan.token_key)], platform.clock)
+    # The costs of a limiter and a shedder that refuse nobody: it is the way that is measured, not the verdict.
+    ports = Ports(door, ring, platform.clock, {"claims": wide_limiter()}, Places(), random.Random(1))  # noqa: S311 - samples
+    return Gateway(ports, lambda: settings)
 
 
 async def _answer_questions(lines: asyncio.StreamReader, service: FlashSaleService) -> None:

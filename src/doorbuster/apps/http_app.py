@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable, Mapping
+
 from doorbuster.apps.shop import Shop
 from doorbuster.edge.api import Ready, build_api
 from doorbuster.edge.door import Door
+from doorbuster.edge.gateway.gateway import Gateway
+from doorbuster.edge.gateway.ports import Limiter, Ports, Shedder
+from doorbuster.edge.gateway.settings import EVERYTHING_LOCAL, GatewaySettings
 from doorbuster.edge.live_door import LiveDoor
 from doorbuster.edge.operations import operation_routes
 from doorbuster.platform.fallback import FEATURES
 from doorbuster.platform.http.live import Live
 
 
-def build_app(shop: Shop, ready: Ready) -> Door:
+def build_app(
+    shop: Shop,
+    ready: Ready,
+    settings: Callable[[], GatewaySettings] = lambda: EVERYTHING_LOCAL,
+    limiters: Mapping[str, Limiter] | None = None,
+    shedder: Shedder | None = None,
+) -> Gateway:
+    """`settings` may say something else at any time; `limiters` are what its plugins can name."""
+    ports = Ports(build_door(shop, ready), shop.ring, shop.platform.clock, limiters or {}, shedder, random.Random())  # noqa: S311 - draws samples, no secrets
+    return Gateway(ports, settings)
+
+
+def build_door(shop: Shop, ready: Ready) -> Door:
     faces = [context.faces() for context in shop.contexts]
     raw_routes = [route for face in faces for route in face.raw_routes]
     live_routes = [route for face in faces for route in face.live_routes]

@@ -44,14 +44,18 @@ async def serve(settings: Settings, announce: bool = False) -> None:
 
 
 async def _serve_shop(shop: Shop, listener: socket.socket, back_room: BackRoomProcess | None, announce: bool) -> None:
+    from doorbuster.apps.gateway import GATEWAY, limiters_of
     from doorbuster.apps.http_app import build_app
-    from doorbuster.platform.http.server import server_for
+    from doorbuster.platform.http.server import connections_within, server_for
 
     async def not_ready() -> Sequence[str]:
         missing = [database.name for database in shop.databases.values() if not await _answers(database)]
         return [*missing, "back room"] if back_room is not None and not back_room.alive else missing
 
-    server = server_for(build_app(shop, not_ready))
+    runtime = shop.platform.runtime
+    gateway = build_app(shop, not_ready, runtime.live(GATEWAY), limiters_of(runtime))
+    connections_max = connections_within(shop.settings.http.connections_max)
+    server = server_for(gateway, connections_max=connections_max)
     rooms: tuple[Room, ...] = ("front",) if back_room is not None else ("front", "back")
     with _stopping_on_signals(server):
         working = asyncio.create_task(run_rooms(shop, rooms), name="rooms")
@@ -68,6 +72,7 @@ async def _serve_shop(shop: Shop, listener: socket.socket, back_room: BackRoomPr
         if announce:
             print(json.dumps({"base_url": address}), flush=True)
         await serving
+        await gateway.close()
         working.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await working

@@ -95,6 +95,7 @@ class Shop:
         await self.notifications.close()
         await self.payments.close()
         await self.inventory.close()
+        await self.catalog.close()
 
 
 class NotMigrated(Exception):
@@ -181,7 +182,12 @@ def _build(
     built_catalog = catalog.build(platform, databases["catalog"])
     built_inventory = inventory.build(platform, databases["inventory"], built_catalog.service)
     built_flash_sale = flash_sale.build(
-        platform, databases["flash_sale"], built_catalog.service, built_inventory.service, admissions
+        platform,
+        databases["flash_sale"],
+        built_catalog.service,
+        built_inventory.service,
+        built_catalog.service,
+        admissions,
     )
     built_payments = payments.build(platform, databases["payments"], webhook_secrets)
     built_orders = orders.build(

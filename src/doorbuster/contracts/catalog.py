@@ -150,6 +150,14 @@ class Catalog(Protocol):
         ...
 
 
+class Showcase(Protocol):
+    """What a seller who expects a crowd asks of the catalogue."""
+
+    async def preload(self, sku_ids: Sequence[int]) -> None:
+        """Has the products of these SKUs at hand in this process. At most 1000 ids. Raises Unavailable."""
+        ...
+
+
 class Prices(Catalog, Protocol):
     """What a seller of many things at once asks of the catalogue."""
 

@@ -7,26 +7,27 @@ with its trace and answered without one.
 from __future__ import annotations
 
 import asyncio
-import re
-import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import count
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import structlog
 
+from doorbuster.edge.entering import PRINCIPAL, enter, principal_in
 from doorbuster.edge.json_request import check_media_type
+from doorbuster.edge.leaving import EndsWithClient
 from doorbuster.edge.live_door import LiveDoor
 from doorbuster.kernel.errors import OutcomeUnknown, ShopError, Unavailable
+from doorbuster.kernel.request_context import RequestContext
 from doorbuster.platform.http.problems import (
     BodyTooLarge,
     InternalError,
     MethodNotAllowed,
-    RepeatedHeader,
     RequestTooSlow,
     problem_of,
 )
 from doorbuster.platform.http.raw import (
+    FIELDS,
     JSON_HEADERS,
     NO_SNIFFING,
     NO_STORE,
@@ -40,26 +41,12 @@ from doorbuster.platform.http.raw import (
     read_body,
     respond,
 )
-from doorbuster.platform.http.tokens import InvalidToken, KeyRing
+from doorbuster.platform.http.tokens import KeyRing
 from doorbuster.platform.retry import HEADER, attempt_of_header, trying
 
 log = structlog.get_logger("door")
 
-_ONCE = frozenset(
-    (
-        b"authorization",
-        b"content-type",
-        b"doorbuster-admission",
-        b"doorbuster-signature",
-        b"idempotency-key",
-        b"x-request-id",
-    )
-)
-"""Headers that decide something: two of them are refused, because two readers could take different ones."""
-
-_GOOD_REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_PROCESS = secrets.token_hex(4)
-_numbers = count(1)
+READS = frozenset(("GET", "HEAD"))
 
 
 class Door:
@@ -88,43 +75,47 @@ class Door:
             return
         answer = _Answer(send)
         try:
-            headers = _deciding_headers(scope)
-            request_id = scope["request_id"] = answer.request_id = _request_id(headers)
-            scope["principal"] = self._principal(headers)
-            hot = self._raw_route(scope["path"])
+            context = enter(scope)
+            answer.request_id = context.request_id
+            self._identify(scope)
+            hot = self._raw_route(context.path)
             if hot is None:
-                await self._ask_api(scope, receive, answer)
-                return
-            route, parameter = hot
-            if scope["method"] != route.method:
-                raise MethodNotAllowed(route.method)
-            check_media_type(headers.get(b"content-type"))
-            body = await read_body(receive, self._body_bytes_max)
-            status, content = await route.answer(scope, parameter, body)
-            await respond(send, status, [*JSON_HEADERS, (b"x-request-id", request_id.encode())], content)
+                await self._ask_api(scope, receive, answer, context)
+            else:
+                await self._ask_raw(*hot, scope, receive, send)
         except ClientGone:
             return
         except ShopError as error:
+            answer.request_id = scope["request_id"]
             await answer.refuse(error)
         except Exception:
             log.exception("request failed", request_id=answer.request_id, method=scope["method"], path=scope["path"])
             await answer.refuse(InternalError())
 
-    def _identified(self, scope: Scope) -> None:
-        """Who asks for a WebSocket, and under which id. Raises RepeatedHeader, InvalidToken, ExpiredToken."""
-        scope["request_id"] = _request_id({})  # also if the headers are no good
-        headers = _deciding_headers(scope)
-        scope["request_id"] = _request_id(headers)
-        scope["principal"] = self._principal(headers)
+    async def _ask_raw(self, route: RawRoute, parameter: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises ShopErrors, ClientGone."""
+        if scope["method"] != route.method:
+            raise MethodNotAllowed(route.method)
+        check_media_type(scope[FIELDS].get(b"content-type"))
+        body = await read_body(receive, self._body_bytes_max)
+        if route.ends_with_client:
+            with EndsWithClient(scope):
+                await _answer_raw(route, parameter, scope, body, send)
+        else:
+            await _answer_raw(route, parameter, scope, body, send)
 
-    def _principal(self, headers: Mapping[bytes, bytes]) -> object:
-        """Who asks; None if nobody says. A token that is no good is refused on every route."""
-        value = headers.get(b"authorization")
-        if value is None:
-            return None
-        if not value[:7].lower() == b"bearer ":
-            raise InvalidToken("the Authorization header must be: Bearer <token>")
-        return self._ring.verify(value[7:])
+    def _identified(self, scope: Scope) -> None:
+        """Who asks for a WebSocket, and under which id.
+
+        Raises RepeatedHeader, BadTimeout, InvalidToken, ExpiredToken.
+        """
+        enter(scope)
+        self._identify(scope)
+
+    def _identify(self, scope: Scope) -> None:
+        """Puts the principal into the scope, unless the gateway has done so. Raises InvalidToken, ExpiredToken."""
+        if PRINCIPAL not in scope:
+            scope[PRINCIPAL] = principal_in(scope[FIELDS], self._ring)
 
     def _raw_route(self, path: str) -> tuple[RawRoute, str] | None:
         for route in self._raw_routes:
@@ -133,20 +124,28 @@ class Door:
                 return route, parameter
         return None
 
-    async def _ask_api(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
-        """Raises what the API does not answer itself, and says how far a request came that took too long."""
-        structlog.contextvars.bind_contextvars(request_id=answer.request_id)
-        if (tries := attempt_of_header(_header(scope, HEADER))) > 1:
-            with trying(tries):
-                await self._ask_in_time(scope, receive, answer)
+    async def _ask_api(self, scope: Scope, receive: Receive, answer: _Answer, context: RequestContext) -> None:
+        """A read ends with its client. Raises what the API does not answer itself."""
+        if scope["method"] in READS:
+            with EndsWithClient(scope):
+                await self._ask_api_in_time(scope, receive, answer, context)
         else:
-            await self._ask_in_time(scope, receive, answer)
+            await self._ask_api_in_time(scope, receive, answer, context)
 
-    async def _ask_in_time(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+    async def _ask_api_in_time(self, scope: Scope, receive: Receive, answer: _Answer, context: RequestContext) -> None:
+        """A retry is known as one wherever it leads: what is asked on its behalf is not repeated."""
+        structlog.contextvars.bind_contextvars(request_id=answer.request_id)
+        tries = attempt_of_header(_header(scope, HEADER))
+        with trying(tries) if tries > 1 else nullcontext():
+            await self._ask_in_time(scope, receive, answer, context)
+
+    async def _ask_in_time(self, scope: Scope, receive: Receive, answer: _Answer, context: RequestContext) -> None:
+        """Says how far a request came that took too long."""
         body = _Body(receive, self._body_bytes_max)
         if scope["method"] == "HEAD":  # a GET whose body the server does not send
             scope = {**scope, "method": "GET", "head_only": True}
-        scope["time_limit"] = limit = asyncio.timeout(self._timeout_s * 2)  # an event stream lifts it
+        limit_s = context.within(self._timeout_s * 2).left_s()
+        scope["time_limit"] = limit = asyncio.timeout(limit_s)  # an event stream lifts it
         if self._live is not None:
             scope["live"] = self._live.live
         try:
@@ -157,32 +156,18 @@ class Door:
                 raise
             if body.awaited:
                 raise RequestTooSlow from error
-            if scope["method"] == "GET":
+            if scope["method"] in READS:
                 raise Unavailable("the request took too long") from error
             raise OutcomeUnknown("the request took too long; ask again with the same key") from error
-
-
-def _deciding_headers(scope: Scope) -> dict[bytes, bytes]:
-    """Raises RepeatedHeader."""
-    found: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
-        if name in _ONCE:
-            if name in found:
-                raise RepeatedHeader(name=name.decode())
-            found[name] = value
-    return found
 
 
 def _header(scope: Scope, wanted: bytes) -> bytes | None:
     return next((value for name, value in scope["headers"] if name == wanted), None)
 
 
-def _request_id(headers: Mapping[bytes, bytes]) -> str:
-    """The caller's own if it is harmless, else a new one. It leads from an answer to the log."""
-    own = headers.get(b"x-request-id")
-    if own is not None and _GOOD_REQUEST_ID.fullmatch(own):
-        return own.decode()
-    return f"{_PROCESS}-{next(_numbers):x}"
+async def _answer_raw(route: RawRoute, parameter: str, scope: Scope, body: bytes, send: Send) -> None:
+    status, content = await route.answer(scope, parameter, body)
+    await respond(send, status, [*JSON_HEADERS, (b"x-request-id", scope["request_id"].encode())], content)
 
 
 class _Answer:
@@ -210,7 +195,6 @@ class _Answer:
         """Answers with a problem, unless another answer has begun: then it is too late."""
         if self._begun:
             return
-        self.request_id = self.request_id or _request_id({})
         await respond(self, *problem_of(error, self.request_id))
 
 

@@ -20,6 +20,7 @@ from doorbuster.platform import http
 from doorbuster.platform.http.problems import status_of
 
 _ELSEWHERE = (
+    "doorbuster.edge.gateway.errors",
     "doorbuster.platform.breaker.errors",
     "doorbuster.platform.fallback.features",
     "doorbuster.platform.neighbour.errors",

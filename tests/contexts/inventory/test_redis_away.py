@@ -169,7 +169,7 @@ async def test_a_sleeping_owner_s_late_write_is_refused_by_its_token(
 
     slow = Locked(
         writer,
-        RedisLocks(redis, "doorbuster:inventory:", ttl_ms=50),
+        RedisLocks(redis, "doorbuster:inventory:", lease_ms=50),
         Grouped(Writer(database, clock), 8, 8),
         leave_open,
     )

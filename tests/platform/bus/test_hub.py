@@ -11,6 +11,7 @@ from conftest import OpenDatabase
 from doorbuster.kernel.errors import Unavailable
 from doorbuster.kernel.events import Event
 from doorbuster.platform.bus import hub as hubs
+from doorbuster.platform.bus import tail
 from doorbuster.platform.bus.hub import Hub, OutboxChanges
 from doorbuster.platform.bus.outbox import emit
 from doorbuster.platform.bus.wakeups import Wakeups
@@ -118,7 +119,7 @@ async def test_topics_of_an_outbox(database: Database):
 
 
 async def test_a_full_page_is_not_the_end(database: Database, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(hubs, "PAGE", 3)
+    monkeypatch.setattr(tail, "PAGE", 3)
     changes = OutboxChanges(database)
     await changes.start()
     await say(database, *range(8))

@@ -159,6 +159,7 @@ METADATA: dict[str, list[sa.MetaData]] = {
         )
     },
     "payments": [importlib.import_module("doorbuster.contexts.payments.store.tables").metadata, bus],
+    "configuration": [tables_of("configuration"), bus],
     "workers": [workers],
 }
 

@@ -91,3 +91,41 @@ def dispatch(
 
     command = f"doorbuster bench dispatch --tasks {tasks} --couriers {couriers} --rounds {rounds} --seed {seed}"
     _finish(measure_dispatch(tasks, couriers, seed, rounds, command, say), out, json)
+
+
+@app.command()
+def gateway(
+    seconds: Annotated[float, typer.Option(min=0.2, max=60, help="Of each round.")] = 3.0,
+    rounds: Annotated[int, typer.Option(min=1, max=50)] = 5,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """What the gateway costs a claim: behind the door alone, an empty gateway, and one with everything."""
+    from doorbuster.lab.bench.gateway import measure_gateway
+    from doorbuster.lab.bench.stores import run_on_stores
+
+    command = f"doorbuster bench gateway --seconds {seconds:g} --rounds {rounds}"
+    _finish(run_on_stores(None, lambda stores: measure_gateway(stores, seconds, rounds, command, say)), out, json)
+
+
+@app.command()
+def cache(
+    products: Annotated[int, typer.Option(min=10, max=1_000_000)] = 100_000,
+    requests: Annotated[int, typer.Option(min=100, max=10_000_000)] = 60_000,
+    seed: int = 1,
+    postgres: Postgres = None,
+    redis: Redis = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Reads of products by popularity with one write in a hundred: how many the cache keeps from the database."""
+    from doorbuster.lab.bench.cache import measure_cache
+    from doorbuster.lab.bench.stores import run_on_stores
+    from doorbuster.lab.bench.strategies import find_redis
+
+    command = f"doorbuster bench cache --products {products} --requests {requests} --seed {seed}"
+    with find_redis(redis) as found:
+        report = run_on_stores(
+            postgres, lambda stores: measure_cache(stores, found, products, requests, seed, command, say)
+        )
+    _finish(report, out, json)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import BinaryIO
 
 from doorbuster.contexts.catalog import store
+from doorbuster.contexts.catalog.copies import Copies
 from doorbuster.contexts.catalog.exchange import csv_format, jsonl_format
 from doorbuster.contexts.catalog.exchange.importing import OnProgress, import_file
 from doorbuster.contexts.catalog.model import (
@@ -45,9 +46,10 @@ EXPORT_PAGE = 200
 
 
 class CatalogService:
-    def __init__(self, platform: Platform, database: Database) -> None:
+    def __init__(self, platform: Platform, database: Database, copies: Copies) -> None:
         self._platform = platform
         self._database = database
+        self._copies = copies
         features = platform.runtime.live(FEATURES)
         self._categories: Degradable[Sequence[str]] = Degradable(
             "categories",
@@ -80,6 +82,7 @@ class CatalogService:
         product = await self._database.write(
             lambda tx: once(tx, scope, key, draft, Product, now_ms, lambda: create(tx))
         )
+        self._copies.forget_lists()
         self._platform.wakeups.wake(NAME)
         return product
 
@@ -105,17 +108,41 @@ class CatalogService:
             emit(tx, [ProductPublished(after.id, after.version)], now_ms)
             return after
 
-        product = await self._database.write(work)
+        with self._copies.products.changing(str(product_id)) as change_of_copy:
+            product = await self._database.write(work)
+            change_of_copy.done(product)
+        self._copies.forget_lists()
         self._platform.wakeups.wake(NAME)
+        await self._copies.products.settle()
         return product
 
     async def product(self, principal: Principal | None, product_id: int) -> Product:
-        """Raises ProductNotFound, also for a draft of somebody else."""
+        """As it was at most `cache.products.stale_ms` ago. Raises ProductNotFound, also for another's draft."""
+        found = await self._copies.products.get_or_load(str(product_id), lambda: self._read_product(product_id))
+        return visible(found, principal)
+
+    async def _read_product(self, product_id: int) -> Product | None:
         found = await self._database.read(lambda tx: store.find(tx, [product_id]))
-        return visible(found[0] if found else None, principal)
+        return found[0] if found else None
+
+    async def preload(self, sku_ids: Sequence[int]) -> None:
+        """See contracts.catalog.Showcase."""
+        found = await self._database.read(lambda tx: store.find_skus(tx, sku_ids))
+        for product_id in {facts.product_id for facts in found}:
+            await self._copies.products.preload(str(product_id), lambda of=product_id: self._read_product(of))
 
     async def products(self, after: int, limit: int, category: str | None = None) -> Page[Product]:
-        """Products on sale with an id above `after`, oldest first, of one category or of all."""
+        """Products on sale with an id above `after`, oldest first, of one category or of all.
+
+        As they were at most `cache.lists.stale_ms` ago.
+        """
+        page = await self._copies.pages.get_or_load(
+            f"{after}:{limit}:{category or ''}", lambda: self._read_page(after, limit, category)
+        )
+        assert page is not None, "there is always a page, if an empty one"
+        return page
+
+    async def _read_page(self, after: int, limit: int, category: str | None) -> Page[Product]:
         statement = store.active_page(after, limit + 1, category)
         found = await self._database.read(lambda tx: store.page(tx, statement))
         more = len(found) > limit
@@ -129,7 +156,8 @@ class CatalogService:
         return (await self._categories.get()).value
 
     async def _read_categories(self) -> Sequence[str]:
-        return await self._database.read(store.categories)
+        found = await self._copies.categories.get_or_load("all", lambda: self._database.read(store.categories))
+        return found or []
 
     async def sku(self, sku_id: int) -> SkuFacts:
         """See contracts.catalog.Catalog."""

@@ -15,7 +15,6 @@ from doorbuster.contexts.flash_sale.service import FlashSaleService
 from doorbuster.contracts.flash_sale import QUANTITY_MAX, UNITS_MAX, Claim, ClaimRequest, SaleProposal
 from doorbuster.kernel.admission import Admission, AdmissionInvalid
 from doorbuster.kernel.clock import Clock, parse_rfc3339, rfc3339
-from doorbuster.kernel.deadline import Deadline
 from doorbuster.kernel.errors import Forbidden, Unauthenticated
 from doorbuster.kernel.idempotency import checked_key
 from doorbuster.kernel.ids import parse_id
@@ -31,7 +30,7 @@ from doorbuster.platform.http.faces import (
     public,
 )
 from doorbuster.platform.http.problems import InvalidBody, MalformedJson
-from doorbuster.platform.http.raw import RawRoute, Scope, header
+from doorbuster.platform.http.raw import CONTEXT, RawRoute, Scope, header
 from doorbuster.platform.sql.paging import LIMIT_DEFAULT, checked_limit, decode_cursor, encode_cursor
 
 
@@ -162,11 +161,12 @@ def claim_route(
             _decode(body).quantity,
             _admission_in(scope, admissions),
         )
-        claim = await service.claim(request, Deadline.after(request_timeout_s))
+        claim = await service.claim(request, scope[CONTEXT].within(request_timeout_s))
         return 201, _encode(ClaimView.of(claim))
 
     operation, schemas = _claim_operation()
-    return RawRoute("POST", "/v1/sales/", "/claims", "sale_id", answer, operation, schemas)
+    # Whoever leaves while the claim waits is left out of the commit; one that is being committed is carried through.
+    return RawRoute("POST", "/v1/sales/", "/claims", "sale_id", answer, operation, schemas, ends_with_client=True)
 
 
 def _admission_in(scope: Scope, admissions: AdmissionKeys | None) -> Admission | None:

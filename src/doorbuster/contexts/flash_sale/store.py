@@ -189,6 +189,19 @@ def live_allotments(tx: Tx, now_ms: int, grace_ms: int) -> list[Allotment]:
     return [_allotment(row) for row in tx.execute(statement)]
 
 
+def skus_opening(tx: Tx, now_ms: int, ahead_ms: int, limit: int) -> list[int]:
+    """SKUs of sales that open within `ahead_ms`, those that open first in front."""
+    statement = (
+        sa.select(sales.c.sku_id)
+        .join(allotments, allotments.c.sale_id == sales.c.sale_id)
+        .where(allotments.c.closes_ms > now_ms, allotments.c.opens_ms > now_ms)
+        .where(allotments.c.opens_ms <= now_ms + ahead_ms)
+        .order_by(allotments.c.opens_ms)
+        .limit(limit)
+    )
+    return list(dict.fromkeys(tx.execute(statement).scalars()))
+
+
 def read_holders(tx: Tx, sale_id: int) -> tuple[int, array[int]]:
     """The allotment's version, and the sorted ids of all customers who ever claimed, on one snapshot."""
     version = tx.execute(sa.select(allotments.c.version).where(allotments.c.sale_id == sale_id)).scalar_one()

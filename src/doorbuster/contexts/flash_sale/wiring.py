@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from doorbuster.contexts.flash_sale.events import consumers
 from doorbuster.contexts.flash_sale.service import NAME, FlashSaleService
-from doorbuster.contracts.catalog import Catalog
+from doorbuster.contexts.flash_sale.warming import Warming
+from doorbuster.contracts.catalog import Catalog, Showcase
 from doorbuster.contracts.inventory import Allots
 from doorbuster.platform.context import BackgroundTask, Context, Faces, Platform
 from doorbuster.platform.http.admissions import AdmissionKeys
@@ -27,10 +28,19 @@ def build(
     database: Database,
     catalog: Catalog,
     inventory: Allots,
+    showcase: Showcase | None = None,
     admissions: AdmissionKeys | None = None,
 ) -> FlashSaleContext:
-    """`admissions`: the keys that the waiting room signs with; without them no admission is good."""
+    """Without a `showcase` nobody is told that a sale is about to open.
+    `admissions`: the keys that the waiting room signs with; without them no admission is good."""
     service = FlashSaleService(platform, database, catalog, inventory)
+    tasks = [
+        BackgroundTask("flash-sale-watch", "front", service.live.watch),
+        BackgroundTask("flash-sale-holders", "front", service.live.watch_holders),
+        BackgroundTask("flash-sale-allotting", "front", service.allotting.run),
+    ]
+    if showcase is not None:
+        tasks.append(BackgroundTask("flash-sale-warming", "front", Warming(database, showcase, platform.clock).run))
 
     def faces() -> Faces:
         from doorbuster.contexts.flash_sale import http
@@ -48,11 +58,7 @@ def build(
             consumers=consumers(platform.clock),
             # Releases meet claims in the one writer of the sale's process.
             consumers_room="front",
-            tasks=(
-                BackgroundTask("flash-sale-watch", "front", service.live.watch),
-                BackgroundTask("flash-sale-holders", "front", service.live.watch_holders),
-                BackgroundTask("flash-sale-allotting", "front", service.allotting.run),
-            ),
+            tasks=tuple(tasks),
             keeps_idempotency_keys=True,
         ),
     )

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from doorbuster.kernel.request_context import outgoing_fields
+
 ANSWER_BYTES_MAX = 1024 * 1024
 CONNECTIONS_MAX = 32
 IDLE_S_MAX = 15.0
@@ -57,7 +59,8 @@ class HttpClient:
         Raises NoAnswer, AnswerTooLong.
         """
         length = "" if body is None else f"content-length: {len(body)}\r\n"
-        head = f"{method} {self._prefix}{target} HTTP/1.1\r\nhost: {self._authority}\r\n{headers}{length}\r\n"
+        traced = "".join(f"{name}: {value}\r\n" for name, value in outgoing_fields())
+        head = f"{method} {self._prefix}{target} HTTP/1.1\r\nhost: {self._authority}\r\n{headers}{traced}{length}\r\n"
         request = head.encode("ascii") + (body or b"")
         await self._enter()
         try:

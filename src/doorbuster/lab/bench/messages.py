@@ -12,12 +12,17 @@ Store = Literal["none", "sqlite", "postgres"]
 STORES: tuple[Store, ...] = ("none", "sqlite", "postgres")
 
 
+Front = Literal["door", "empty", "full"]
+"""What stands in front: the door alone, a gateway that does nothing, or one that does all it can to a claim."""
+
+
 class ServerPlan(Struct, frozen=True):
     """The first line: what to serve. `token_key` ("id:base64url") is what the shoppers' tokens are signed with."""
 
     store: Store
     settings: Settings
     token_key: str
+    front: Front = "door"
 
 
 class Listening(Struct, frozen=True):

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Generator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import sqlalchemy as sa
 import structlog
 
 from doorbuster.kernel.errors import Busy
-from doorbuster.platform.bus.outbox import Position, end_position
-from doorbuster.platform.bus.tables import outbox
+from doorbuster.platform.bus.tail import OutboxTail
 from doorbuster.platform.bus.wakeups import Wakeups
-from doorbuster.platform.sql.database import Database, Tx
+from doorbuster.platform.sql.database import Database
 
 SWEEP_S = 1.0
 """Wake-ups are hints, and other machines send none: without one, the source is asked this often."""
 PACE_S = 0.005
 """Pause after each question, so that a busy source is asked at most 200 times a second."""
 OUTAGE_PAUSE_S = 1.0
-PAGE = 1000
 
 log = structlog.get_logger("hub")
 
@@ -190,64 +187,22 @@ def aggregate(row: Any) -> Collection[int]:
 
 
 class OutboxChanges:
-    """Topics from the events of a context's own outbox; by default what an event is about is the topic.
-
-    Rows of transactions that are newer than the oldest open one are named at once, and looked at again until that one
-    has ended: one with a smaller position may still be committed.
-    """
+    """Topics from the events of a context's own outbox; by default what an event is about is the topic."""
 
     def __init__(self, database: Database, topics: Topics = aggregate) -> None:
-        self._database = database
+        self._tail = OutboxTail(database)
         self._topics = topics
-        self._position = Position(0, 0)
-        self._named: set[int] = set()
-        """Sequence numbers behind the position that were named already."""
 
     async def start(self) -> None:
-        self._position, self._named = await self._database.read(end_of_settled), set()
+        await self._tail.start_at_end()
 
     async def next(self) -> Collection[int]:
         topics: set[int] = set()
         while True:
-            rows = await self._database.read(lambda tx: _rows_after(tx, self._position, PAGE))
-            topics.update(topic for row in rows if row.seq not in self._named for topic in self._topics(row))
-            settled = [row for row in rows if row.settled]
-            self._named = {row.seq for row in rows if not row.settled}
-            if settled:
-                self._position = Position(settled[-1].txid, settled[-1].seq)
-            if len(rows) < PAGE or not settled:
+            told = await self._tail.read()
+            topics.update(topic for row in told.rows for topic in self._topics(row))
+            if not told.more:
                 return topics
-
-
-def end_of_settled(tx: Tx) -> Position:
-    """Up to where nothing can be committed any more."""
-    if tx.dialect == "sqlite":
-        return end_position(tx)
-    ((oldest_open,),) = tx.rows("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
-    return Position(oldest_open - 1, 2**63 - 1)
-
-
-def _rows_after(tx: Tx, position: Position, limit: int) -> Sequence[Any]:
-    """Rows (seq, txid, type, aggregate_id, payload, settled) in the order of positions, the unsettled ones last."""
-    settled: sa.ColumnElement[Any] = (
-        sa.literal(value=True)
-        if tx.dialect == "sqlite"
-        else sa.literal_column("txid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
-    )
-    statement = (
-        sa.select(
-            outbox.c.seq,
-            outbox.c.txid,
-            outbox.c.type,
-            outbox.c.aggregate_id,
-            outbox.c.payload,
-            settled.label("settled"),
-        )
-        .where(sa.tuple_(outbox.c.txid, outbox.c.seq) > sa.tuple_(position.txid, position.seq))
-        .order_by(outbox.c.txid, outbox.c.seq)
-        .limit(limit)
-    )
-    return tx.execute(statement).all()
 
 
 class ReadChanges:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
+import struct
 from typing import Any, Literal, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from doorbuster.kernel.errors import ShopError
-from doorbuster.platform.http.problems import HeadTooLarge, MalformedHttp, RequestTooSlow, problem_of
-from doorbuster.platform.http.raw import NO_SNIFFING
+from doorbuster.platform.http.problems import ConnectionsFull, HeadTooLarge, MalformedHttp, RequestTooSlow, problem_of
+from doorbuster.platform.http.raw import CLIENT_GONE, NO_SNIFFING
 
 ARRIVAL_S = 15.0
 """Within this time a request must have arrived, from its first byte to the last of its body; and within it a client
@@ -22,26 +24,50 @@ must take something of an answer that it does not read fast enough."""
 HEAD_BYTES_MAX = 64 * 1024
 """Of a request line and headers that come in pieces; a whole one is bounded by what is read at once (256 KiB)."""
 
+TOLD_MAX, TOLD_WITHIN_S = 64, 1.0
+"""How many connections beyond the bound are kept until they ask and are refused with a 503, and how long at most."""
+HALF_CLOSED_S = 1.0
+"""How long a client that has closed its half of the connection is answered, if its leaving may end the work."""
+
 State = Literal["idle", "head", "body", "answering", "draining"]
 """What a connection is at: nothing; reading a request's head or body; an answer; the rest of a refused body."""
 
 
 class BoundedHttp(HttpToolsProtocol):
-    def __init__(self, *arguments: Any, arrival_s: float, **named: Any) -> None:
+    def __init__(self, *arguments: Any, arrival_s: float, connections_max: int, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._arrival_s = arrival_s
+        self._connections_max = connections_max
+        self._is_one_too_many = False
         self._arriving: object = None
         self._since_s = 0.0
         self._head_bytes = 0
         self._stalled: asyncio.TimerHandle | None = None
         self._upgraded = False
+        self._answering: RequestResponseCycle | None = None
+        self._half_closed: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
         self._since_s = self.loop.time()
-        self._expect_more("head")
+        beyond = len(self.connections) - self._connections_max
+        if beyond > 0:
+            self._refuse_connection(beyond)
+        else:
+            self._expect_more("head")
+
+    def _refuse_connection(self, beyond: int) -> None:
+        """The first beyond the bound are told so when they ask; where even those are many, at once is soon enough."""
+        if beyond > TOLD_MAX:
+            self.transport.abort()
+            return
+        self._is_one_too_many = True
+        self.timeout_keep_alive_task = self.loop.call_later(TOLD_WITHIN_S, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_one_too_many:
+            self._refuse(ConnectionsFull())
+            return
         super().data_received(data)
         if self._upgraded:
             return
@@ -50,13 +76,32 @@ class BoundedHttp(HttpToolsProtocol):
         if not cycle or cycle.more_body or cycle.response_complete or cycle.scope is not self.scope:
             self._note_part(len(data))
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle  # `cycle` of the connection is the last that has arrived, perhaps not yet begun
+        super()._start_asgi_task(cycle, app)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._no_longer_stalled()
+        if self._half_closed is not None:
+            self._half_closed.cancel()
+        answering = self._answering
+        if answering is not None and not answering.response_complete:
+            answering.disconnected = True
+            gone = cast("Any", answering.scope).get(CLIENT_GONE)
+            if gone is not None:
+                gone()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stalled = self.loop.call_later(self._arrival_s, self.transport.abort)
+        self._stalled = self.loop.call_later(self._arrival_s, self._cut_off)
+
+    def _cut_off(self) -> None:
+        """Resets the connection: closed in order, what the client does not take would stay with the system."""
+        connection: socket.socket | None = self.transport.get_extra_info("socket")
+        if connection is not None and connection.family != socket.AF_UNIX:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
 
     def resume_writing(self) -> None:
         self._no_longer_stalled()
@@ -68,11 +113,20 @@ class BoundedHttp(HttpToolsProtocol):
             self._stalled = None
 
     def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio declares it
-        """A client that says that it has sent everything still gets its answer, unless that has no end."""
+        """A client that says that it has sent everything still gets its answer, unless that has no end.
+
+        Most who say so have left. Work that ends with its client is given HALF_CLOSED_S; the rest is carried through.
+        """
         waits = self._state() == "answering" and not self.cycle.more_body and not self._is_endless()
         if waits:
             self.cycle.keep_alive = False
+            self._half_closed = self.loop.call_later(HALF_CLOSED_S, self._given_up)
         return waits
+
+    def _given_up(self) -> None:
+        answering = self._answering
+        if answering is not None and not answering.response_complete and CLIENT_GONE in answering.scope:
+            self.transport.abort()
 
     def shutdown(self) -> None:
         """The server stops: what has an end is finished, a stream is cut, so that its client connects anew."""

@@ -16,8 +16,10 @@ from doorbuster.kernel.errors import (
     TooLarge,
     TooMany,
     Unauthenticated,
+    Unavailable,
     Unprocessable,
 )
+from doorbuster.platform.limits.errors import RateLimited
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -110,6 +112,51 @@ class UpgradeRequired(Invalid):
     title = "This address is for WebSockets"
 
 
+class BadTimeout(Invalid):
+    """X-Request-Timeout-Ms is how many milliseconds the caller still waits, from 1 to 9999999."""
+
+    slug = "bad-timeout"
+    title = "This is not a time to wait"
+
+
+class AmbiguousPath(Invalid):
+    """The path holds dot segments, empty segments, backslashes, or an encoded slash or dot: the gateway and a server
+    behind it could read it as two different addresses."""
+
+    slug = "ambiguous-path"
+    title = "This path could mean more than one address"
+
+
+class BadGateway(ShopError):
+    """A server behind the gateway broke off or answered what is not HTTP. Whether the request took effect there is
+    not known; one that carries an Idempotency-Key may be sent again with it."""
+
+    slug = "bad-gateway"
+    title = "A server behind this address did not answer properly"
+
+
+class GatewayTimeout(ShopError):
+    """A server behind the gateway did not answer in time. Whether the request took effect there is not known; one
+    that carries an Idempotency-Key may be sent again with it."""
+
+    slug = "gateway-timeout"
+    title = "A server behind this address did not answer in time"
+
+
+class UpstreamUnavailable(Unavailable):
+    """No server behind the gateway can be reached for this address. Nothing was done."""
+
+    slug = "upstream-unavailable"
+    title = "No server behind this address can be reached"
+
+
+class ConnectionsFull(Unavailable):
+    """The server has as many connections as it may have. The connection is closed; nothing was done."""
+
+    slug = "connections-full"
+    title = "The server has too many connections"
+
+
 class InternalError(ShopError):
     """Anything unexpected. The log has the trace under the same request id; the caller never sees it."""
 
@@ -132,7 +179,9 @@ _STATUS: tuple[tuple[type[ShopError], int], ...] = (
     (TooLarge, 413),
     (Unprocessable, 422),
     (TooMany, 429),
+    (BadGateway, 502),
     (Busy, 503),
+    (GatewayTimeout, 504),
 )
 
 
@@ -166,6 +215,8 @@ def problem_of(error: ShopError, request_id: str) -> tuple[int, list[tuple[bytes
     headers = [(b"content-type", CONTENT_TYPE.encode()), (b"cache-control", b"no-store")]
     if isinstance(error, Busy):
         headers.append((b"retry-after", str(error.retry_after_s).encode()))
+    if isinstance(error, RateLimited):
+        headers += error.headers
     if status == 426:
         headers.append((b"upgrade", b"websocket"))
     if status == 401:

@@ -20,6 +20,11 @@ Headers = list[tuple[bytes, bytes]]
 
 NO_STORE = (b"cache-control", b"no-store")
 NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+CONTEXT, FIELDS = "context", "fields"
+"""What the door puts into the scope: the request's `RequestContext`, and its headers that decide something."""
+CLIENT_GONE = "client_gone"
+"""What an application puts there for the server: called once if the client leaves before its answer is whole."""
+
 JSON_HEADERS: Headers = [(b"content-type", b"application/json"), NO_STORE, NO_SNIFFING]
 
 
@@ -41,6 +46,8 @@ class RawRoute(Struct, frozen=True):
     answer: Callable[[Scope, str, bytes], Awaitable[tuple[int, bytes]]]
     operation: Mapping[str, Any]
     schemas: Mapping[str, Any]
+    ends_with_client: bool = False
+    """Whether `answer` is cancelled when its client leaves. Only for what is whole or not at all wherever it is cut."""
 
     @property
     def path(self) -> str:

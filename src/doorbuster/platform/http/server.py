@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import resource
 import socket
 from typing import Any, cast
 
@@ -14,6 +15,9 @@ from doorbuster.platform.http.bounded_ws import MESSAGE_BYTES_MAX, PING_EVERY_S,
 BACKLOG = 4096
 KEEP_ALIVE_S = 30
 GRACE_S = 10
+CONNECTIONS_MAX = 8_192
+FILES_KEPT = 256
+"""File descriptors that are not for connections of clients: databases, pipes, other servers, the listening socket."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -30,12 +34,28 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def server_for(app: Any, arrival_s: float = ARRIVAL_S) -> uvicorn.Server:
-    """A server whose signals are the caller's business. Run it with `serve(sockets=[bind(...)])`."""
+def connections_within(wanted: int) -> int:
+    """`wanted`, or as many as the system lets this process have; the process's own limit is raised where it may be.
+
+    Without a bound that holds, the system refuses to accept, and clients wait for nobody.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + FILES_KEPT
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft - FILES_KEPT))
+
+
+def server_for(app: Any, arrival_s: float = ARRIVAL_S, connections_max: int = CONNECTIONS_MAX) -> uvicorn.Server:
+    """A server whose signals are the caller's business. Run it with `serve(sockets=[bind(...)])`.
+
+    One connection more than `connections_max` is answered 503 `connections-full` and closed; WebSockets count too.
+    """
     config = uvicorn.Config(
         app,
         loop="none",
-        http=cast(Any, functools.partial(BoundedHttp, arrival_s=arrival_s)),
+        http=cast(Any, functools.partial(BoundedHttp, arrival_s=arrival_s, connections_max=connections_max)),
         ws=BoundedWebSocket,
         ws_max_size=MESSAGE_BYTES_MAX,
         ws_ping_interval=PING_EVERY_S,

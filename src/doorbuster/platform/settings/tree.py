@@ -52,6 +52,8 @@ class HttpSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Where others reach this server (webhooks of payment providers); default: http://host:port."""
     body_bytes_max: Annotated[int, Meta(ge=1024, le=64 * 1024 * 1024)] = 64 * 1024
     request_timeout_s: Seconds = 5.0
+    connections_max: Count = 8_192
+    """Of clients, streams and WebSockets among them; fewer where the system gives the process fewer files."""
 
 
 class SupportSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,7 +109,7 @@ class PaymentsSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 class RedisSettings(Struct, frozen=True, forbid_unknown_fields=True):
     url: Annotated[str, Meta(pattern=r"^(rediss?://[!-~]+)?\Z")] = ""
-    """Needed by the strategies redis_lua and redis_lock only."""
+    """Needed by the strategies redis_lua and redis_lock; with it the catalogue's cache has a tier for all processes."""
 
 
 class InventorySettings(Struct, frozen=True, forbid_unknown_fields=True):

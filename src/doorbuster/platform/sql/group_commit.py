@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from doorbuster.kernel.deadline import Deadline
@@ -51,11 +52,17 @@ class GroupCommit(Generic[Req, Res]):
         self._max_waiting = max_waiting
         self._waiting: deque[_Item[Req, Res]] = deque()
         self._committer: asyncio.Task[None] | None = None
+        self._committing = 0
         self._closed = False
 
     @property
     def waiting(self) -> int:
         return len(self._waiting)
+
+    @property
+    def committing(self) -> int:
+        """How many are in the batch that is being committed: they are carried through, whoever leaves."""
+        return self._committing
 
     async def submit(self, request: Req, deadline: Deadline | None = None) -> Res:
         """The outcome of `request`. Raises Overloaded (nothing was done) or what its commit answered."""
@@ -68,7 +75,9 @@ class GroupCommit(Generic[Req, Res]):
         answer: asyncio.Future[Res] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Item(request, deadline, answer))
         if self._committer is None or self._committer.done():
-            self._committer = asyncio.create_task(self._commit_all(), name="group-commit")
+            # Of no request in particular: whoever came first would otherwise lend the others their id and trace.
+            committing = self._commit_all()
+            self._committer = asyncio.create_task(committing, name="group-commit", context=Context())
             self._committer.add_done_callback(self._left_behind)
         return answer
 
@@ -79,8 +88,12 @@ class GroupCommit(Generic[Req, Res]):
             await asyncio.wait([self._committer])  # a closer who is cancelled cancels nobody's commit
 
     async def _commit_all(self) -> None:
-        while batch := self._next_batch():
-            await self._settle(batch)
+        try:
+            while batch := self._next_batch():
+                self._committing = len(batch)
+                await self._settle(batch)
+        finally:
+            self._committing = 0
 
     def _left_behind(self, committer: asyncio.Task[None]) -> None:
         """Nobody may wait for ever: a committer that was cancelled, perhaps before its first step, leaves a queue."""

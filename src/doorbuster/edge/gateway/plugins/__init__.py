@@ -1,0 +1,1 @@
+"""What is done to a request on its way, one file for each kind of plugin."""

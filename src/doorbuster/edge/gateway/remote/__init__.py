@@ -1,0 +1,1 @@
+"""Servers elsewhere: requests, streams and WebSockets passed on to them."""

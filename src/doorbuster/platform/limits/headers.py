@@ -1,0 +1,57 @@
+"""The headers `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10), as structured fields.
+
+    RateLimit-Policy: "user";q=100;w=60, "route";q=5000;w=1
+    RateLimit: "user";r=42;t=18, "route";r=4711;t=1
+
+`Retry-After` goes with a refusal only; the problem document's answer has it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from doorbuster.platform.limits.port import Decision, Policy
+
+SHOWN_MAX = 8
+"""Policies that one answer names; those after it are left out."""
+
+
+class Applied(Struct, frozen=True):
+    """A limiter that was asked, and its answer. `name` is printable ASCII."""
+
+    name: str
+    policy: Policy
+    decision: Decision
+
+
+def rate_limit_headers(applied: Sequence[Applied]) -> list[tuple[bytes, bytes]]:
+    """None at all for no limits. Raises UnicodeEncodeError for a name that is not ASCII."""
+    shown = applied[:SHOWN_MAX]
+    if not shown:
+        return []
+    policies = ", ".join(
+        f"{_quoted(each.name)};q={each.policy.quota};w={_seconds(each.policy.window_s)}" for each in shown
+    )
+    states = ", ".join(
+        f"{_quoted(each.name)};r={each.decision.remaining};t={math.ceil(each.decision.reset_s)}" for each in shown
+    )
+    return [(b"ratelimit-policy", policies.encode("ascii")), (b"ratelimit", states.encode("ascii"))]
+
+
+def retry_after(decision: Decision) -> list[tuple[bytes, bytes]]:
+    """At least a second: 0 would ask for the same again at once."""
+    if decision.allowed:
+        return []
+    return [(b"retry-after", str(_seconds(decision.retry_after_s)).encode())]
+
+
+def _seconds(seconds: float) -> int:
+    return max(1, math.ceil(seconds))
+
+
+def _quoted(name: str) -> str:
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
