@@ -186,8 +186,8 @@ def _build(
         databases["flash_sale"],
         built_catalog.service,
         built_inventory.service,
-        built_catalog.service,
-        admissions,
+        showcase=built_catalog.service,
+        admissions=admissions,
     )
     built_payments = payments.build(platform, databases["payments"], webhook_secrets)
     built_orders = orders.build(

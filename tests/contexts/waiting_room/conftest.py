@@ -107,7 +107,7 @@ class House:
 async def house(platform: Platform, clock: ManualClock, open_database: OpenDatabase) -> House:
     keys = AdmissionKeys([Key("k1", b"x" * 32)])
     of_sale = await open_database("flash_sale", "doorbuster.contexts.flash_sale.migrations")
-    sale = flash_sale.build(platform, of_sale, OneSku(), Warehouse(), keys)
+    sale = flash_sale.build(platform, of_sale, OneSku(), Warehouse(), admissions=keys)
     of_room = await open_database("waiting_room", "doorbuster.contexts.waiting_room.migrations")
     seeds = iter(range(1_000))
     room = wiring.build(platform, of_room, sale.service, keys, lambda: hashlib.sha256(b"%d" % next(seeds)).digest())

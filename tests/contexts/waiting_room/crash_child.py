@@ -36,7 +36,7 @@ async def run(job: Job) -> None:
     platform = Platform(Settings(data=job.folder), clock, Snowflake(SystemClock(), worker=3), Wakeups())
     platform.runtime.apply(stored(1, {"waiting_room": {"per_s": job.per_s}}))
     keys = AdmissionKeys([Key("k1", b"x" * 32)])
-    sale = flash_sale.build(platform, databases["flash_sale"], OneSku(), Warehouse(), keys)
+    sale = flash_sale.build(platform, databases["flash_sale"], OneSku(), Warehouse(), admissions=keys)
     releaser = wiring.build(platform, databases["waiting_room"], sale.service, keys).releaser
     for _ in range(100):
         clock.advance(1_000)

@@ -28,6 +28,7 @@ def build(
     database: Database,
     catalog: Catalog,
     inventory: Allots,
+    *,
     showcase: Showcase | None = None,
     admissions: AdmissionKeys | None = None,
 ) -> FlashSaleContext:
