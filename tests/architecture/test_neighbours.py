@@ -68,6 +68,7 @@ def test_who_asks_whom_is_no_circle():
         "delivery": {"orders"},
         "notifications": {"accounts", "orders"},
         "support": set(),
+        "waiting_room": {"flash_sale"},
     }
 
 

@@ -204,6 +204,15 @@ RULES: dict[str, Rule] = {
     "POST /v1/sales/{sale_id}/close": of_merchants(things.a_sale, no=403),
     "POST /v1/sales/{sale_id}/claims": Rule(ACCOUNTS, ok=201, thing=things.a_sale, owners=TWO_MERCHANTS, body=one_unit),
     "GET /v1/claims/{order_id}": of_customers(things.an_order, ACCOUNTS),
+    # waiting rooms
+    "PUT /v1/sales/{sale_id}/waiting-room": of_merchants(things.a_scheduled_sale, no=403, body=always(enabled=True)),
+    "GET /v1/sales/{sale_id}/waiting-room": Rule(ANYBODY, thing=things.a_sale_with_a_room, owners=TWO_MERCHANTS),
+    "GET /v1/sales/{sale_id}/waiting-room/draw": Rule(ANYBODY, thing=things.a_sale_with_a_room, owners=TWO_MERCHANTS),
+    "POST /v1/sales/{sale_id}/waiting-room/tickets": Rule(
+        "owner other", ok=201, thing=things.a_sale_with_a_room, owners=TWO_MERCHANTS
+    ),
+    "GET /v1/sales/{sale_id}/waiting-room/tickets/mine": of_customers(things.a_ticket, "owner other"),
+    "GET /v1/sales/{sale_id}/waiting-room/tickets/mine/live": of_customers(things.a_ticket, "owner other"),
     # carts and checkout
     "POST /v1/carts": Rule(f"nobody {BUYERS}", ok=201, body=always(lines=[])),
     "GET /v1/me/carts": Rule(BUYERS),

@@ -33,6 +33,23 @@ def a_sale(shop: ApiShop, who: str) -> str:
     return shop.sale(who)["id"]
 
 
+def a_scheduled_sale(shop: ApiShop, who: str) -> str:
+    return shop.sale(who, opens_at="2998-01-01T00:00:00Z")["id"]
+
+
+def a_sale_with_a_room(shop: ApiShop, who: str) -> str:
+    sale_id = a_scheduled_sale(shop, who)
+    shop.put(f"/v1/sales/{sale_id}/waiting-room", who, {"enabled": True})
+    return sale_id
+
+
+def a_ticket(shop: ApiShop, who: str) -> str:
+    """In the waiting room of a sale, whose id it is known by."""
+    sale_id = a_sale_with_a_room(shop, "merchant")
+    shop.post(f"/v1/sales/{sale_id}/waiting-room/tickets", who, {})
+    return sale_id
+
+
 def a_product(shop: ApiShop, who: str) -> str:
     return shop.product(who)["id"]
 

@@ -26,6 +26,7 @@ async def audit_shop(shop: Shop) -> AuditReport:
         shop.notifications.service,
         shop.support.service,
         shop.configuration.service,
+        shop.waiting_room.service,
     )
     for context in books:
         checks += await context.audit()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from doorbuster.apps import gateway
 from doorbuster.contexts.notifications import resilience as of_messages
 from doorbuster.contexts.payments import resilience as of_payments
+from doorbuster.contexts.waiting_room import pacing as of_waiting_rooms
 from doorbuster.platform import redis
 from doorbuster.platform.cache import settings as of_caches
 from doorbuster.platform.fallback import features
@@ -17,7 +18,7 @@ from doorbuster.platform.settings.tree import Settings
 from doorbuster.platform.shedding import settings as of_shedding
 from doorbuster.platform.telemetry import log_level
 
-DECLARING = (gateway, log_level, features, redis, of_caches, of_payments, of_messages, of_shedding)
+DECLARING = (gateway, log_level, features, redis, of_caches, of_payments, of_messages, of_waiting_rooms, of_shedding)
 
 
 def new_runtime(settings: Settings) -> Runtime:

@@ -18,9 +18,11 @@ from doorbuster.contexts.notifications import wiring as notifications
 from doorbuster.contexts.orders import wiring as orders
 from doorbuster.contexts.payments import wiring as payments
 from doorbuster.contexts.support import wiring as support
+from doorbuster.contexts.waiting_room import wiring as waiting_room
 from doorbuster.kernel.clock import SystemClock
 from doorbuster.platform.bus.wakeups import Wakeups
 from doorbuster.platform.context import Context, Platform
+from doorbuster.platform.http.admissions import AdmissionKeys
 from doorbuster.platform.http.tokens import KeyRing
 from doorbuster.platform.settings.secrets import load_secrets
 from doorbuster.platform.settings.tree import Settings
@@ -42,6 +44,7 @@ CONTEXTS = (
     "notifications",
     "support",
     "configuration",
+    "waiting_room",
 )
 WORKERS = "workers"
 
@@ -64,6 +67,7 @@ class Shop:
     notifications: notifications.NotificationsContext
     support: support.SupportContext
     configuration: configuration.ConfigurationContext
+    waiting_room: waiting_room.WaitingRoomContext
 
     @property
     def contexts(self) -> Sequence[Context]:
@@ -79,12 +83,14 @@ class Shop:
             self.notifications.context,
             self.support.context,
             self.configuration.context,
+            self.waiting_room.context,
         ]
 
     async def close(self) -> None:
         """Carries through what was begun, those who ask before those who are asked."""
         await self.checkout.close()
         await self.orders.service.close()
+        await self.waiting_room.service.close()
         await self.flash_sale.service.close()
         await self.notifications.close()
         await self.payments.close()
@@ -109,6 +115,7 @@ HISTORIES = {
     "notifications": notifications.HISTORY,
     "support": support.HISTORY,
     "configuration": configuration.HISTORY,
+    "waiting_room": waiting_room.HISTORY,
 }
 
 
@@ -138,7 +145,8 @@ async def open_shop(settings: Settings, wakeups: Wakeups | None = None) -> Async
         lease = await WorkerLease.take(databases[WORKERS], clock)
         platform = Platform(settings, clock, lease.ids, wakeups or Wakeups(), new_runtime(settings))
         ring = KeyRing(secrets.signing_keys(), clock)
-        shop = _build(settings, platform, lease, ring, databases, secrets.webhook_secrets)
+        admissions = AdmissionKeys(secrets.signing_keys())
+        shop = _build(settings, platform, lease, ring, admissions, databases, secrets.webhook_secrets)
         try:
             await shop.configuration.service.load()  # what is set holds from the first request on
             yield shop
@@ -165,6 +173,7 @@ def _build(
     platform: Platform,
     lease: WorkerLease,
     ring: KeyRing,
+    admissions: AdmissionKeys,
     databases: Mapping[str, Database],
     webhook_secrets: Sequence[str],
 ) -> Shop:
@@ -173,7 +182,12 @@ def _build(
     built_catalog = catalog.build(platform, databases["catalog"])
     built_inventory = inventory.build(platform, databases["inventory"], built_catalog.service)
     built_flash_sale = flash_sale.build(
-        platform, databases["flash_sale"], built_catalog.service, built_inventory.service, built_catalog.service
+        platform,
+        databases["flash_sale"],
+        built_catalog.service,
+        built_inventory.service,
+        showcase=built_catalog.service,
+        admissions=admissions,
     )
     built_payments = payments.build(platform, databases["payments"], webhook_secrets)
     built_orders = orders.build(
@@ -205,4 +219,5 @@ def _build(
         ),
         support=support.build(platform, databases["support"]),
         configuration=configuration.build(platform, databases["configuration"]),
+        waiting_room=waiting_room.build(platform, databases["waiting_room"], built_flash_sale.service, admissions),
     )

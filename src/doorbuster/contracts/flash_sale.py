@@ -7,6 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from doorbuster.kernel.admission import Admission
 from doorbuster.kernel.deadline import Deadline
 from doorbuster.kernel.errors import Conflict, Invalid, NotFound
 from doorbuster.kernel.events import Event
@@ -41,6 +42,13 @@ class SaleNotOpen(Conflict):
     title = "The sale is not open"
 
 
+class SaleStarted(Conflict):
+    """Whether a sale has a waiting room is settled when it opens."""
+
+    slug = "sale-started"
+    title = "The sale has opened already"
+
+
 class SaleTermsInvalid(Invalid):
     slug = "sale-terms-invalid"
     title = "A sale on these terms cannot be held"
@@ -63,6 +71,8 @@ class ClaimRequest(Struct, frozen=True):
     customer_id: int
     key: str
     quantity: int
+    admission: Admission | None = None
+    """Whose signature was checked; whether it fits this claim is decided with the claim."""
 
 
 class Claim(Struct, frozen=True):
@@ -99,6 +109,19 @@ class UnitsReleased(Event, frozen=True, tag="flash_sale.units-released"):
         return self.order_id
 
 
+class AdmissionUsed(Event, frozen=True, tag="flash_sale.admission-used"):
+    """A claim was made with this ticket's admission, which is good for no other."""
+
+    sale_id: int
+    customer_id: int
+    ticket_id: int
+    order_id: int
+
+    @property
+    def aggregate_id(self) -> int:
+        return self.sale_id
+
+
 class AllotmentReturned(Event, frozen=True, tag="flash_sale.allotment-returned"):
     """Units of a closed sale that nobody claimed, or that came back after its close, go back to the warehouse.
 
@@ -126,3 +149,39 @@ class FlashSale(Protocol):
     async def claims(self, order_ids: Sequence[int]) -> Sequence[Claim]:
         """Those of the claims that exist, in order of id. At most 1000 ids."""
         ...
+
+
+class SaleDoor(Struct, frozen=True):
+    """What whoever stands before a sale's door has to know. `guarded`: claims need an admission."""
+
+    sale_id: int
+    merchant_id: int
+    title: str
+    opens_ms: int
+    closes_ms: int
+    units_left: int
+    guarded: bool
+
+
+class ClaimPace(Struct, frozen=True):
+    """How the claim path of this process is doing: claims answered so far, and how long they wait lately."""
+
+    answered: int
+    wait_ms: float
+
+
+class GuardsSales(Protocol):
+    """The flash sale as the waiting room sees it."""
+
+    async def doors(self, sale_ids: Sequence[int]) -> Sequence[SaleDoor]:
+        """Those of the sales that exist, in order of id. Raises Unavailable."""
+        ...
+
+    async def guard(self, sale_id: int, *, guarded: bool) -> SaleDoor:
+        """Makes the sale demand an admission with each claim, or not; does nothing if it is so.
+
+        Raises SaleNotFound, SaleStarted, Unavailable.
+        """
+        ...
+
+    def pace(self) -> ClaimPace: ...

@@ -18,6 +18,7 @@ _ONCE = frozenset(
     (
         b"authorization",
         b"content-type",
+        b"doorbuster-admission",
         b"doorbuster-signature",
         b"idempotency-key",
         b"x-request-id",

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from doorbuster.contexts.flash_sale.model import GIVE_BACKS_MAX
-from doorbuster.contexts.flash_sale.tables import allotment_returns, allotments, claims, quotas, sales
+from doorbuster.contexts.flash_sale.tables import allotment_returns, allotments, claims, quotas, sales, spent_admissions
 from doorbuster.contracts.audit import BREACHES_SHOWN, Check, SaleFact
 from doorbuster.platform.sql.database import Tx
 
 
 def checks(tx: Tx) -> Sequence[Check]:
     """All on the snapshot of `tx`."""
-    return [_units_conserved(tx), _nothing_oversold(tx), _limits_kept(tx), _quotas_true(tx)]
+    return [_units_conserved(tx), _nothing_oversold(tx), _limits_kept(tx), _quotas_true(tx), _admissions_spent(tx)]
 
 
 _held_units = sa.func.coalesce(sa.func.sum(sa.case((claims.c.released_ms.is_(None), claims.c.quantity), else_=0)), 0)
@@ -125,6 +125,30 @@ def _quotas_true(tx: Tx) -> Check:
         f"customer {row.customer_id} in sale {row.sale_id}: counter {row.used}, but never claimed" for row in baseless
     ]
     return _check("counters = units held", "per customer and sale", breaches)
+
+
+def _admissions_spent(tx: Tx) -> Check:
+    """A claim in a sale with a waiting room has spent one admission of its customer, and no other claim has."""
+    own = sa.and_(
+        spent_admissions.c.order_id == claims.c.order_id,
+        spent_admissions.c.sale_id == claims.c.sale_id,
+        spent_admissions.c.customer_id == claims.c.customer_id,
+    )
+    without = tx.execute(
+        sa.select(claims.c.sale_id, claims.c.order_id)
+        .join(allotments, allotments.c.sale_id == claims.c.sale_id)
+        .where(allotments.c.guarded, ~sa.exists().where(own))
+        .limit(BREACHES_SHOWN)
+    )
+    breaches = [f"order {row.order_id} in sale {row.sale_id} has spent no admission" for row in without]
+    baseless = tx.execute(
+        sa.select(spent_admissions.c.sale_id, spent_admissions.c.ticket_id)
+        .where(~sa.exists().where(own))
+        .limit(BREACHES_SHOWN)
+    )
+    breaches += [f"ticket {row.ticket_id} of sale {row.sale_id} is spent on no claim" for row in baseless]
+    count = tx.execute(sa.select(sa.func.count()).select_from(spent_admissions)).scalar_one()
+    return _check("guarded claims = admissions spent", f"{count} admissions", breaches)
 
 
 _returned = (

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
-from doorbuster.contexts.flash_sale.model import Allotment, Decision, Quota, Terms, decide
-from doorbuster.contracts.flash_sale import Claim, ClaimAccepted, ClaimRequest
+from doorbuster.contexts.flash_sale.model import Allotment, Decision, Quota, Terms, Ticket, decide
+from doorbuster.contracts.flash_sale import AdmissionUsed, Claim, ClaimAccepted, ClaimRequest
 from doorbuster.kernel.clock import Clock
 from doorbuster.kernel.errors import ShopError
 from doorbuster.platform.bus import outbox
@@ -51,9 +51,13 @@ def claim_batch(
     # A key is bound only where a counter exists: most customers come for the first time.
     known = [request for request in requests if (request.sale_id, request.customer_id) in used]
     bound = _read_bound(tx, known, terms) if known else {}
-    decision = decide(requests, terms, allotments, used, bound, now_ms, next_id)
+    tickets = _tickets_shown(requests, allotments)
+    spent = _read_spent(tx, tickets) if tickets else ()
+    decision = decide(requests, terms, allotments, used, bound, now_ms, next_id, spent)
     if decision.claims:
         _write(tx, decision, terms, now_ms)
+    if decision.spent:
+        _spend(tx, decision.spent, now_ms)
     left = [_after(allotment, decision.taken.get(sale_id, 0)) for sale_id, allotment in allotments.items()]
     return Batch(decision.outcomes, left)
 
@@ -68,10 +72,11 @@ def _after(allotment: Allotment, taken: int) -> Allotment:
         allotment.version + 1,
         allotment.opens_ms,
         allotment.closes_ms,
+        allotment.guarded,
     )
 
 
-_ALLOTMENT = "SELECT sale_id, units, units_left, version, opens_ms, closes_ms FROM allotments WHERE sale_id"
+_ALLOTMENT = "SELECT sale_id, units, units_left, version, opens_ms, closes_ms, guarded FROM allotments WHERE sale_id"
 
 
 def lock_allotments(tx: Tx, sale_ids: Sequence[int]) -> Sequence[Row]:
@@ -214,3 +219,53 @@ def _write_postgres(tx: Tx, decision: Decision, terms: Mapping[int, Terms], now_
     )
     if taken != len(decision.taken):
         raise AllotmentLost(sorted(decision.taken))
+
+
+# --- sales with a waiting room: each admission is spent once, in the transaction of its claim ---------------------
+
+
+def _tickets_shown(requests: Sequence[ClaimRequest], allotments: Mapping[int, Allotment]) -> list[Ticket]:
+    guarded = {sale_id for sale_id, allotment in allotments.items() if allotment.guarded}
+    if not guarded:
+        return []
+    return list(
+        {
+            (request.sale_id, request.admission.ticket_id)
+            for request in requests
+            if request.sale_id in guarded and request.admission is not None
+        }
+    )
+
+
+def _read_spent(tx: Tx, tickets: Sequence[Ticket]) -> set[Ticket]:
+    """Those that were used before. Read behind the allotments' lock, like the counters."""
+    if tx.dialect == "sqlite":
+        sql = "SELECT sale_id, ticket_id FROM spent_admissions WHERE sale_id = ? AND ticket_id = ?"
+        rows = [row for ticket in tickets for row in tx.rows(sql, *ticket)]
+    else:
+        rows = tx.rows(
+            "SELECT s.sale_id, s.ticket_id FROM unnest($1::bigint[], $2::bigint[]) AS w(sale_id, ticket_id) "
+            "CROSS JOIN LATERAL (SELECT sale_id, ticket_id FROM spent_admissions "
+            "WHERE sale_id = w.sale_id AND ticket_id = w.ticket_id LIMIT 1) AS s",
+            [ticket[0] for ticket in tickets],
+            [ticket[1] for ticket in tickets],
+        )
+    return {(row[0], row[1]) for row in rows}
+
+
+def _spend(tx: Tx, spent: Mapping[Ticket, Claim], now_ms: int) -> None:
+    """The primary key is the guard: what memory overlooked fails the batch, and its requests are decided singly."""
+    rows = [(*ticket, claim.customer_id, claim.order_id) for ticket, claim in spent.items()]
+    columns = "spent_admissions (sale_id, ticket_id, customer_id, order_id)"
+    if tx.dialect == "sqlite":
+        tx.run_many(f"INSERT INTO {columns} VALUES (?, ?, ?, ?)", rows)  # noqa: S608 - a constant
+    else:
+        tx.rows(
+            f"INSERT INTO {columns} "  # noqa: S608 - a constant
+            "SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])",
+            *(list(column) for column in zip(*rows, strict=True)),
+        )
+    used = [
+        AdmissionUsed(sale_id, customer_id, ticket_id, order_id) for sale_id, ticket_id, customer_id, order_id in rows
+    ]
+    outbox.emit(tx, used, now_ms)

@@ -13,10 +13,12 @@ from msgspec import Meta, Struct
 from doorbuster.contexts.flash_sale.model import Allotment, State, Terms
 from doorbuster.contexts.flash_sale.service import FlashSaleService
 from doorbuster.contracts.flash_sale import QUANTITY_MAX, UNITS_MAX, Claim, ClaimRequest, SaleProposal
+from doorbuster.kernel.admission import Admission, AdmissionInvalid
 from doorbuster.kernel.clock import Clock, parse_rfc3339, rfc3339
 from doorbuster.kernel.errors import Forbidden, Unauthenticated
 from doorbuster.kernel.idempotency import checked_key
 from doorbuster.kernel.ids import parse_id
+from doorbuster.platform.http.admissions import HEADER, TOKEN_BYTES_MAX, AdmissionKeys
 from doorbuster.platform.http.faces import (
     AnyRequest,
     IdText,
@@ -109,6 +111,7 @@ class SaleView(Struct, frozen=True):
     pay_within_s: int
     version: int
     server_time: TimeText
+    waiting_room: bool
 
     @classmethod
     def of(cls, terms: Terms, allotment: Allotment, now_ms: int) -> SaleView:
@@ -126,6 +129,7 @@ class SaleView(Struct, frozen=True):
             terms.pay_within_ms // 1000,
             allotment.version,
             rfc3339(now_ms),
+            allotment.guarded,
         )
 
 
@@ -138,8 +142,10 @@ _claim_body = msgspec.json.Decoder(ClaimBody)
 _encode = msgspec.json.Encoder().encode
 
 
-def claim_route(service: FlashSaleService, request_timeout_s: float) -> RawRoute:
-    """POST /v1/sales/{sale_id}/claims."""
+def claim_route(
+    service: FlashSaleService, request_timeout_s: float, admissions: AdmissionKeys | None = None
+) -> RawRoute:
+    """POST /v1/sales/{sale_id}/claims. Without keys no admission is good: a guarded sale admits nobody."""
 
     async def answer(scope: Scope, sale_id: str, body: bytes) -> tuple[int, bytes]:
         principal = scope["principal"]
@@ -153,6 +159,7 @@ def claim_route(service: FlashSaleService, request_timeout_s: float) -> RawRoute
             principal.account_id,
             checked_key(None if key is None else key.decode("latin-1")),
             _decode(body).quantity,
+            _admission_in(scope, admissions),
         )
         claim = await service.claim(request, scope[CONTEXT].within(request_timeout_s))
         return 201, _encode(ClaimView.of(claim))
@@ -160,6 +167,16 @@ def claim_route(service: FlashSaleService, request_timeout_s: float) -> RawRoute
     operation, schemas = _claim_operation()
     # Whoever leaves while the claim waits is left out of the commit; one that is being committed is carried through.
     return RawRoute("POST", "/v1/sales/", "/claims", "sale_id", answer, operation, schemas, ends_with_client=True)
+
+
+def _admission_in(scope: Scope, admissions: AdmissionKeys | None) -> Admission | None:
+    """What the client shows, if it does and the signature is ours. Raises AdmissionInvalid."""
+    shown = header(scope, HEADER)
+    if shown is None:
+        return None
+    if admissions is None:
+        raise AdmissionInvalid(reason="forged")
+    return admissions.verify(shown)
 
 
 def _decode(body: bytes) -> ClaimBody:
@@ -193,6 +210,13 @@ def _claim_operation() -> tuple[dict[str, Any], dict[str, Any]]:
                 "in": "header",
                 "required": True,
                 "schema": {"type": "string", "pattern": "^[!-~]{1,64}$"},
+            },
+            {
+                "name": "Doorbuster-Admission",
+                "in": "header",
+                "required": False,
+                "description": "For a sale with a waiting room: what one's ticket there gives when its turn has come",
+                "schema": {"type": "string", "maxLength": TOKEN_BYTES_MAX},
             },
         ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},

@@ -15,7 +15,8 @@ import structlog
 
 from doorbuster.contexts.flash_sale import store
 from doorbuster.contexts.flash_sale.model import Allotment, Sale, Terms
-from doorbuster.contracts.flash_sale import SaleNotFound, SaleNotOpen, SoldOut
+from doorbuster.contracts.flash_sale import ClaimRequest, SaleNotFound, SaleNotOpen, SoldOut
+from doorbuster.kernel.admission import AdmissionRequired
 from doorbuster.kernel.clock import Clock
 from doorbuster.kernel.errors import Busy, ShopError
 from doorbuster.platform.sql.database import Database
@@ -132,6 +133,15 @@ class LiveSales:
             return SaleNotOpen(state="closed") if closed else SoldOut(units_left=0)
         if now_ms - view.holders_read_ms >= HOLDERS_PAUSE_MS:
             self._holders_wanted.add(allotment.sale_id)
+        return None
+
+    def unadmitted(self, view: View, request: ClaimRequest) -> ShopError | None:
+        """Whoever shows no admission to a guarded sale is refused here, however many they are.
+
+        A winner who asks again shows it again: it is part of the request.
+        """
+        if request.admission is None and view.allotment.guarded and self._is_fresh(view):
+            return AdmissionRequired()
         return None
 
     async def watch(self) -> None:

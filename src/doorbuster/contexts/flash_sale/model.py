@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,6 +21,7 @@ from doorbuster.contracts.flash_sale import (
     SaleTermsInvalid,
     SoldOut,
 )
+from doorbuster.kernel.admission import Admission, AdmissionInvalid, AdmissionRequired
 from doorbuster.kernel.errors import ShopError
 from doorbuster.kernel.idempotency import IdempotencyKeyReused
 from doorbuster.kernel.money import AMOUNT_MAX, Money
@@ -34,6 +35,7 @@ State = Literal["scheduled", "open", "sold_out", "closed"]
 SaleId = int
 CustomerId = int
 Quota = tuple[SaleId, CustomerId]
+Ticket = tuple[SaleId, int]
 
 
 class Terms(Struct, frozen=True):
@@ -58,6 +60,8 @@ class Allotment(Struct, frozen=True):
     version: int
     opens_ms: int
     closes_ms: int
+    guarded: bool = False
+    """Whether a claim needs an admission of the waiting room."""
 
     def is_open(self, now_ms: int) -> bool:
         return self.opens_ms <= now_ms < self.closes_ms
@@ -116,6 +120,8 @@ class Decision:
     """Units to add to each customer's counter."""
     taken: dict[SaleId, int] = field(default_factory=dict)
     """Units to take from each allotment."""
+    spent: dict[Ticket, Claim] = field(default_factory=dict)
+    """The claim that each admission was spent on."""
 
 
 def decide(
@@ -126,11 +132,13 @@ def decide(
     bound: Mapping[tuple[SaleId, CustomerId, str], Claim],
     now_ms: int,
     next_id: Callable[[CustomerId], int],
+    spent: Collection[Ticket] = (),
 ) -> Decision:
     """Decides requests in order of arrival.
 
     `used` holds the counter of each (sale, customer) that has one; `bound` the claims whose key is asked for again.
-    A request that cannot be afforded consumes nothing, and the next is tried. Only success binds a key.
+    A request that cannot be afforded consumes nothing, and the next is tried. Only success binds a key, and spends an
+    admission: those in `spent` were used before.
     """
     decision = Decision()
     left = {sale_id: allotment.left for sale_id, allotment in allotments.items()}
@@ -149,6 +157,8 @@ def decide(
         quota = (sale_id, customer_id)
         held = used.get(quota, 0) + decision.used.get(quota, 0)
         refusal = _refusal(terms[sale_id], allotment, left[sale_id], held, quantity, now_ms)
+        if allotment.guarded and not isinstance(refusal, SaleNotOpen):
+            refusal = _not_admitted(request, now_ms, (spent, decision.spent)) or refusal
         if refusal is not None:
             decision.outcomes.append(refusal)
             continue
@@ -160,7 +170,27 @@ def decide(
         decision.keys.append(request.key)
         decision.outcomes.append(claim)
         fresh[identity] = claim
+        if allotment.guarded and request.admission is not None:
+            decision.spent[sale_id, request.admission.ticket_id] = claim
     return decision
+
+
+def _not_admitted(request: ClaimRequest, now_ms: int, spent: Iterable[Collection[Ticket]]) -> ShopError | None:
+    """Why a claim in a guarded sale is refused, whatever else speaks for it."""
+    admission = request.admission
+    if admission is None:
+        return AdmissionRequired()
+    if not is_bound_to(admission, request):
+        return AdmissionInvalid(reason="not-yours")
+    if any((request.sale_id, admission.ticket_id) in tickets for tickets in spent):
+        return AdmissionInvalid(reason="used")
+    if now_ms >= admission.expires_ms:
+        return AdmissionInvalid(reason="expired")
+    return None
+
+
+def is_bound_to(admission: Admission, request: ClaimRequest) -> bool:
+    return (admission.sale_id, admission.customer_id) == (request.sale_id, request.customer_id)
 
 
 def _refusal(terms: Terms, allotment: Allotment, left: int, held: int, quantity: int, now_ms: int) -> ShopError | None:

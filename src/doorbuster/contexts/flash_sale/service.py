@@ -11,12 +11,21 @@ from doorbuster.contexts.flash_sale import books, claiming, store
 from doorbuster.contexts.flash_sale.allotting import NAME, Allotting, Plan, write_plan
 from doorbuster.contexts.flash_sale.live import LiveSales, View
 from doorbuster.contexts.flash_sale.model import Sale, Terms, plan_sale
+from doorbuster.contexts.flash_sale.pace import Pace
 from doorbuster.contracts.audit import FACTS_PAGE, Check, ClaimFact, SaleFact
 from doorbuster.contracts.catalog import Catalog
-from doorbuster.contracts.flash_sale import Claim, ClaimNotFound, ClaimRequest, SaleNotFound, SaleProposal
+from doorbuster.contracts.flash_sale import (
+    Claim,
+    ClaimNotFound,
+    ClaimPace,
+    ClaimRequest,
+    SaleDoor,
+    SaleNotFound,
+    SaleProposal,
+)
 from doorbuster.contracts.inventory import Allots
 from doorbuster.kernel.deadline import Deadline
-from doorbuster.kernel.errors import Forbidden, OutcomeUnknown, ShopError, Unavailable
+from doorbuster.kernel.errors import Busy, Forbidden, OutcomeUnknown, ShopError, Unavailable
 from doorbuster.kernel.ids import ID_MAX
 from doorbuster.kernel.principal import Principal
 from doorbuster.platform.context import Platform
@@ -39,6 +48,7 @@ class FlashSaleService:
         self._catalog = catalog
         self.live = LiveSales(database, platform.clock)
         self.allotting = Allotting(database, inventory, platform.wakeups, platform.clock)
+        self._pace = Pace()
         settings = platform.settings.flash_sale
         self._commits: GroupCommit[ClaimRequest, Claim] = GroupCommit(
             self._commit, max_batch=settings.batch_max, max_waiting=settings.waiting_max
@@ -49,14 +59,26 @@ class FlashSaleService:
     async def claim(self, request: ClaimRequest, deadline: Deadline | None = None) -> Claim:
         """Claims units: durable when this returns.
 
-        Raises SaleNotFound, SoldOut, LimitReached, SaleNotOpen, IdempotencyKeyReused, Overloaded, Unavailable,
-        OutcomeUnknown.
+        Raises SaleNotFound, SoldOut, LimitReached, SaleNotOpen, AdmissionRequired, AdmissionInvalid,
+        IdempotencyKeyReused, Overloaded, Unavailable, OutcomeUnknown.
         """
         view = self.live.known(request.sale_id) or await self.live.view(request.sale_id)
         refusal = self.live.refusal(view, request.customer_id, self._platform.clock.now_ms())
+        refusal = refusal or self.live.unadmitted(view, request)
         if refusal is not None:
             raise refusal
-        return await self._commits.submit(request, deadline)
+        time_s = asyncio.get_running_loop().time
+        began_s = time_s()
+        try:
+            claim = await self._commits.submit(request, deadline)
+        except Busy:
+            self._pace.refused(time_s())
+            raise
+        except ShopError:
+            self._pace.answered(began_s, time_s())
+            raise
+        self._pace.answered(began_s, time_s())
+        return claim
 
     async def claim_many(
         self, requests: Sequence[ClaimRequest], deadline: Deadline | None = None
@@ -182,6 +204,27 @@ class FlashSaleService:
         more = len(found) > limit
         return Page(found[:limit], found[limit - 1].terms.sale_id if more else None)
 
+    # --- the waiting room (contracts.flash_sale.GuardsSales) ---------------------------------------------------------
+
+    async def doors(self, sale_ids: Sequence[int]) -> Sequence[SaleDoor]:
+        return [_door(sale) for sale in await self._database.read(lambda tx: store.find_sales(tx, sale_ids))]
+
+    async def guard(self, sale_id: int, *, guarded: bool) -> SaleDoor:
+        now_ms = self._platform.clock.now_ms()
+
+        def work(tx: Tx) -> Sale | None:
+            store.set_guarded(tx, sale_id, now_ms, guarded=guarded)
+            return store.find_sale(tx, sale_id)
+
+        sale = await self._database.write(work)
+        if sale is None:
+            raise SaleNotFound
+        self.live.learn(sale.allotment)
+        return _door(sale)
+
+    def pace(self) -> ClaimPace:
+        return self._pace.now(asyncio.get_running_loop().time())
+
     # --- books --------------------------------------------------------------------------------------------------
 
     async def audit(self) -> Sequence[Check]:
@@ -223,6 +266,19 @@ class FlashSaleService:
 def _fact(claim: Claim) -> ClaimFact:
     total = claim.unit_price.times(claim.quantity)
     return ClaimFact(claim.order_id, claim.customer_id, total, claim.released, claim.pay_by_ms)
+
+
+def _door(sale: Sale) -> SaleDoor:
+    terms, allotment = sale.terms, sale.allotment
+    return SaleDoor(
+        terms.sale_id,
+        terms.merchant_id,
+        terms.title,
+        allotment.opens_ms,
+        allotment.closes_ms,
+        allotment.left,
+        allotment.guarded,
+    )
 
 
 def _check_owner(principal: Principal, merchant_id: int) -> None:

@@ -17,7 +17,7 @@ from doorbuster.contexts.flash_sale.model import (
     units_by_sale,
 )
 from doorbuster.contexts.flash_sale.tables import allotments, claims, quotas, sales
-from doorbuster.contracts.flash_sale import Claim, UnitsReleased
+from doorbuster.contracts.flash_sale import Claim, SaleStarted, UnitsReleased
 from doorbuster.kernel.money import Money
 from doorbuster.platform.bus.outbox import emit
 from doorbuster.platform.sql.database import Dialect, Row, Tx
@@ -75,8 +75,13 @@ def find_terms(tx: Tx, sale_ids: Sequence[int]) -> dict[int, Terms]:
 
 
 def _sale(row: sa.Row[tuple[int, ...]]) -> Sale:
-    allotment = Allotment(row.sale_id, row.units, row.units_left, row.version, row.opens_ms, row.closes_ms)
-    return Sale(_terms(row), allotment)
+    return Sale(_terms(row), _allotment(row))
+
+
+def _allotment(row: sa.Row[tuple[int, ...]]) -> Allotment:
+    return Allotment(
+        row.sale_id, row.units, row.units_left, row.version, row.opens_ms, row.closes_ms, bool(row.guarded)
+    )
 
 
 def _terms(row: sa.Row[tuple[int, ...]]) -> Terms:
@@ -100,6 +105,24 @@ def set_opening(tx: Tx, sale_id: int, now_ms: int) -> None:
         .where(allotments.c.sale_id == sale_id, allotments.c.opens_ms > now_ms)
         .values(opens_ms=now_ms, version=allotments.c.version + 1)
     )
+
+
+def set_guarded(tx: Tx, sale_id: int, now_ms: int, *, guarded: bool) -> None:
+    """Raises SaleStarted. Under the allotment's lock: no claim is decided meanwhile."""
+    rows = lock_allotments(tx, [sale_id])
+    if not rows or bool(rows[0][6]) == guarded:
+        return
+    if rows[0][4] <= now_ms:
+        raise SaleStarted
+    tx.execute(
+        sa.update(allotments)
+        .where(allotments.c.sale_id == sale_id)
+        .values(guarded=guarded, version=allotments.c.version + 1)
+    )
+
+
+def find_sales(tx: Tx, sale_ids: Sequence[int]) -> list[Sale]:
+    return [_sale(row) for row in tx.execute(_SALE.where(sales.c.sale_id.in_(sale_ids)).order_by(sales.c.sale_id))]
 
 
 def set_closing(tx: Tx, sale_id: int, now_ms: int) -> None:
@@ -163,10 +186,7 @@ def live_allotments(tx: Tx, now_ms: int, grace_ms: int) -> list[Allotment]:
         .order_by(allotments.c.closes_ms)
         .limit(LIVE_MAX)
     )
-    return [
-        Allotment(row.sale_id, row.units, row.units_left, row.version, row.opens_ms, row.closes_ms)
-        for row in tx.execute(statement)
-    ]
+    return [_allotment(row) for row in tx.execute(statement)]
 
 
 def skus_opening(tx: Tx, now_ms: int, ahead_ms: int, limit: int) -> list[int]:

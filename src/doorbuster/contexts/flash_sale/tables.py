@@ -32,6 +32,7 @@ allotments = sa.Table(
     sa.Column("version", sa.BigInteger, nullable=False),
     sa.Column("opens_ms", sa.BigInteger, nullable=False),
     sa.Column("closes_ms", sa.BigInteger, nullable=False),
+    sa.Column("guarded", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint("units_left >= 0 AND units_left <= units", name="no_oversell"),
     sa.Index("allotments_by_close", "closes_ms"),
     # Only sales with something to give back after their close: it stays small however many sales there were.
@@ -88,5 +89,16 @@ quotas = sa.Table(
     sa.Column("limit_per_customer", sa.BigInteger, nullable=False),
     sa.Column("given_back", sa.Integer, nullable=False),
     sa.CheckConstraint("used >= 0 AND used <= limit_per_customer", name="within_limit"),
+    sqlite_with_rowid=False,
+)
+
+# One row per claim in a sale with a waiting room: its key is what makes an admission good for one claim only.
+spent_admissions = sa.Table(
+    "spent_admissions",
+    metadata,
+    sa.Column("sale_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("ticket_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("customer_id", sa.BigInteger, nullable=False),
+    sa.Column("order_id", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )

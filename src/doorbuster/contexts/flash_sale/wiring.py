@@ -10,6 +10,7 @@ from doorbuster.contexts.flash_sale.warming import Warming
 from doorbuster.contracts.catalog import Catalog, Showcase
 from doorbuster.contracts.inventory import Allots
 from doorbuster.platform.context import BackgroundTask, Context, Faces, Platform
+from doorbuster.platform.http.admissions import AdmissionKeys
 from doorbuster.platform.sql.database import Database
 from doorbuster.platform.sql.migrations import History
 
@@ -23,9 +24,16 @@ class FlashSaleContext:
 
 
 def build(
-    platform: Platform, database: Database, catalog: Catalog, inventory: Allots, showcase: Showcase | None = None
+    platform: Platform,
+    database: Database,
+    catalog: Catalog,
+    inventory: Allots,
+    *,
+    showcase: Showcase | None = None,
+    admissions: AdmissionKeys | None = None,
 ) -> FlashSaleContext:
-    """Without a `showcase` nobody is told that a sale is about to open."""
+    """Without a `showcase` nobody is told that a sale is about to open.
+    `admissions`: the keys that the waiting room signs with; without them no admission is good."""
     service = FlashSaleService(platform, database, catalog, inventory)
     tasks = [
         BackgroundTask("flash-sale-watch", "front", service.live.watch),
@@ -39,7 +47,7 @@ def build(
         from doorbuster.contexts.flash_sale import http
 
         timeout_s = platform.settings.http.request_timeout_s
-        return Faces(http.routes(service, platform.clock), [http.claim_route(service, timeout_s)])
+        return Faces(http.routes(service, platform.clock), [http.claim_route(service, timeout_s, admissions)])
 
     return FlashSaleContext(
         service,

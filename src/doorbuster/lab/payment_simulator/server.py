@@ -25,6 +25,7 @@ from doorbuster.lab.payment_simulator.options import Options
 from doorbuster.lab.payment_simulator.provider import Provider
 from doorbuster.lab.payment_simulator.stored import Protocol
 from doorbuster.lab.payment_simulator.writer import Writer
+from doorbuster.platform.http.server import bind
 
 CONNECTIONS_MAX = 4096
 GRACE_S = 3
@@ -58,7 +59,7 @@ async def serve(options: Options) -> None:
         OSError: the address cannot be bound.
         sqlite3.Error: the data file cannot be used.
     """
-    listener = _bind(options.host, options.port)
+    listener = bind(options.host, options.port)
     writer = Writer(options.data)
     try:
         await _serve_with(options, listener, writer)
@@ -83,11 +84,6 @@ async def _serve_with(options: Options, listener: socket.socket, writer: Writer)
         deliverer.stop()
         await asyncio.wait({delivering}, timeout=GRACE_S)
         delivering.cancel()
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=2048)
 
 
 def _base_url(host: str, listener: socket.socket) -> str:

@@ -1,0 +1,1 @@
+"""The waiting room over HTTP."""

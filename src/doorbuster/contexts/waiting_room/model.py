@@ -1,0 +1,129 @@
+"""Decisions of the waiting room. Pure: time, seeds and rates come in as arguments."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from doorbuster.contracts.waiting_room import TicketState
+
+TICKETS_MAX = 1_000_000
+"""People of one room: the draw is one transaction."""
+DRAW_AFTER_MS = 1_000
+"""The draw waits so long after the opening for arrivals that came before it and are on their way to the database."""
+ELAPSED_MAX_S = 2.0
+"""What was not released during a longer stop is not made up for: the claim path would get it all at once."""
+SLOWED, RAISED = 0.7, 1.1
+"""By what the rate changes per second: quickly down, slowly up."""
+CARRIED_SHARE = 0.5
+"""The rate is raised only if at least this share of it came through the claim path lately."""
+FLOW_S = 10.0
+"""The time constant of the measured flows."""
+
+
+class Room(Struct, frozen=True):
+    """A waiting room as it stands. Places 1 to `released` have been let in; `version` grows with every change.
+
+    Rates and `credit` (people owed from the last tick) are in thousandths.
+    """
+
+    sale_id: int
+    merchant_id: int
+    enabled: bool
+    title: str
+    opens_ms: int
+    closes_ms: int
+    seed: bytes
+    version: int
+    arrivals: int
+    places: int
+    lot: int
+    released: int
+    used: int
+    used_counted: int
+    expired: int
+    drawn_ms: int | None
+    ticked_ms: int
+    rate: int
+    flow: int
+    used_flow: int
+    credit: int
+    releaser: str
+    lease_until_ms: int
+
+    @property
+    def seed_hash(self) -> str:
+        """Published before the draw; the seed itself after it."""
+        return hashlib.sha256(self.seed).hexdigest()
+
+
+class Ticket(Struct, frozen=True):
+    """`number` counts arrivals; `place` is what counts, and is unknown until the draw."""
+
+    ticket_id: int
+    sale_id: int
+    customer_id: int
+    number: int
+    place: int | None
+    state: TicketState
+    arrived_ms: int
+    admitted_ms: int | None
+    expires_ms: int | None
+
+
+def draw_number(seed: bytes, ticket_id: int) -> bytes:
+    """What a ticket draws. Nobody can know it without the seed, everybody can check it with it."""
+    return hmac.digest(seed, str(ticket_id).encode(), "sha256")
+
+
+def drawn_order(seed: bytes, arrived: Sequence[tuple[int, int, int]], opens_ms: int) -> tuple[list[int], int]:
+    """Ticket ids by place, and how many of them by lot, of (ticket, number, arrived) of everybody.
+
+    Whoever came before the opening is drawn by lot; behind them stand the others, in order of arrival.
+    """
+    lot = [ticket_id for ticket_id, _, arrived_ms in arrived if arrived_ms < opens_ms]
+    lot.sort(key=lambda ticket_id: (draw_number(seed, ticket_id), ticket_id))
+    late = sorted((number, ticket_id) for ticket_id, number, arrived_ms in arrived if arrived_ms >= opens_ms)
+    return [*lot, *(ticket_id for _, ticket_id in late)], len(lot)
+
+
+def next_rate(
+    rate: float, used_per_s: float, wait_ms: float, elapsed_s: float, bounds: tuple[float, float, int]
+) -> float:
+    """People a second from now on: down while claims wait too long, up while what was let in comes through well.
+
+    `bounds`: least and greatest rate, and the wait that is too long.
+    """
+    least, greatest, wait_target_ms = bounds
+    if wait_ms > wait_target_ms:
+        rate *= SLOWED**elapsed_s
+    elif used_per_s >= rate * CARRIED_SHARE:
+        rate *= RAISED**elapsed_s
+    return min(max(rate, least), greatest)
+
+
+def smoothed(flow: float, measured: float, elapsed_s: float) -> float:
+    """An exponential mean whose weights are of time, however irregular the ticks."""
+    return measured + (flow - measured) * math.exp(-elapsed_s / FLOW_S)
+
+
+def release_count(rate: float, credit: float, elapsed_s: float, free: int, waiting: int) -> tuple[int, float]:
+    """How many are let in now, and the fraction that is owed. What cannot be used is not saved up."""
+    owed = credit + rate * elapsed_s
+    count = max(0, min(int(owed), free, waiting))
+    return count, min(owed - count, 1.0) if count < int(owed) else owed - count
+
+
+def estimate_s(room: Room, ticket: Ticket, now_ms: int) -> int | None:
+    """Seconds until the ticket's turn, from the measured rate of release; None if nobody can say."""
+    if ticket.place is None or room.flow <= 0:
+        return None
+    return math.ceil(ahead_of(room, ticket.place) * 1000 / room.flow - min(1.0, (now_ms - room.ticked_ms) / 1000))
+
+
+def ahead_of(room: Room, place: int) -> int:
+    return max(0, place - room.released)

@@ -1,0 +1,153 @@
+"""Letting people in: the draw at the opening, then so many a second as the claim path is measured to carry.
+
+One process does it, by a lease in the room's row. What is let in is decided from that row, locked, so a second
+releaser does no harm: it finds that no time has passed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from doorbuster.contexts.waiting_room import store
+from doorbuster.contexts.waiting_room.model import (
+    DRAW_AFTER_MS,
+    ELAPSED_MAX_S,
+    Room,
+    drawn_order,
+    next_rate,
+    release_count,
+    smoothed,
+)
+from doorbuster.contexts.waiting_room.pacing import WAITING_ROOM, RoomSettings
+from doorbuster.contracts.flash_sale import ClaimPace, GuardsSales, SaleDoor, SaleStarted
+from doorbuster.kernel.errors import Busy
+from doorbuster.platform.context import Platform
+from doorbuster.platform.sql.database import Database, Tx
+from doorbuster.platform.telemetry.crash_points import crash_point
+
+NAME = "waiting_room"
+TICK_S = 0.5
+OUTAGE_PAUSE_S = 2.0
+LEASE_MS = 3_000
+EXPIRE_AFTER_MS = 2_000
+"""A claim made in the last moment may be heard of so much later; whoever did not claim by then gives the place back."""
+
+log = structlog.get_logger(NAME)
+
+
+class Releaser:
+    def __init__(self, platform: Platform, database: Database, sales: GuardsSales) -> None:
+        self._platform = platform
+        self._database = database
+        self._sales = sales
+        self._settings = platform.runtime.live(WAITING_ROOM)
+        self._owner = str(platform.ids.next())
+
+    async def run(self) -> None:
+        """Ticks until cancelled."""
+        while True:
+            pause_s = TICK_S
+            try:
+                await self.tick()
+            except Busy as outage:
+                log.warning("the waiting room waits", error=repr(outage))
+                pause_s = OUTAGE_PAUSE_S
+            await asyncio.sleep(pause_s)
+
+    async def tick(self) -> int:
+        """Looks after every room that this process may; how many people were let in. Raises Unavailable."""
+        now_ms = self._platform.clock.now_ms()
+        ours = [room for room in await self._live_rooms(now_ms) if self._may(room, now_ms)]
+        if not ours:
+            return 0
+        doors = {door.sale_id: door for door in await self._sales.doors([room.sale_id for room in ours])}
+        released = 0
+        for room in ours:
+            door = doors.get(room.sale_id)
+            if door is None:
+                continue
+            await self._settle_guard(room, door, now_ms)
+            pace, settings = self._sales.pace(), self._settings()
+            released += await self._database.write(
+                lambda tx, door=door, pace=pace, settings=settings: self._move(tx, door, pace, settings)
+            )
+            crash_point("waiting-room.released")
+        self._platform.wakeups.wake(NAME)
+        return released
+
+    async def _live_rooms(self, now_ms: int) -> Sequence[Room]:
+        return await self._database.read(lambda tx: store.live_rooms(tx, now_ms))
+
+    def _may(self, room: Room, now_ms: int) -> bool:
+        return room.releaser == self._owner or room.lease_until_ms <= now_ms
+
+    async def _settle_guard(self, room: Room, door: SaleDoor, now_ms: int) -> None:
+        """Whoever switched the room may have died before the sale heard of it."""
+        if room.enabled != door.guarded and now_ms < door.opens_ms:
+            try:
+                await self._sales.guard(room.sale_id, guarded=room.enabled)
+            except SaleStarted:
+                log.warning("a sale opened before its waiting room was settled", sale_id=room.sale_id)
+
+    def _move(self, tx: Tx, door: SaleDoor, pace: ClaimPace, settings: RoomSettings) -> int:
+        """One tick of one room; how many were let in. The clock is read behind the lock."""
+        (room,) = store.lock_rooms(tx, [door.sale_id])
+        now_ms = self._platform.clock.now_ms()
+        if not self._may(room, now_ms):
+            return 0
+        if (room.opens_ms, room.closes_ms) != (door.opens_ms, door.closes_ms):
+            store.update_room(tx, room, opens_ms=door.opens_ms, closes_ms=door.closes_ms)
+            return 0  # the next tick goes on from there
+        lease: dict[str, object] = {"releaser": self._owner, "lease_until_ms": now_ms + LEASE_MS}
+        if room.drawn_ms is None:
+            if room.enabled and now_ms >= door.opens_ms + DRAW_AFTER_MS:
+                store.update_room(tx, room, **lease, **_draw(tx, room, door, settings, now_ms))
+            return 0
+        expired = store.expire(tx, room.sale_id, now_ms - EXPIRE_AFTER_MS)
+        count, measured = _released(tx, room, door, pace, settings, now_ms)
+        if expired or count:
+            changed = {"released": room.released + count, "expired": room.expired + expired}
+            store.update_room(tx, room, **lease, **changed, **measured)
+        elif room.places > room.released or room.used != room.used_counted:
+            store.note(tx, room, **lease, **measured)
+        return count
+
+
+def _draw(tx: Tx, room: Room, door: SaleDoor, settings: RoomSettings, now_ms: int) -> dict[str, object]:
+    ordered, lot = drawn_order(room.seed, store.arrived(tx, room.sale_id), door.opens_ms)
+    store.write_places(tx, ordered)
+    start = int((settings.per_s or settings.per_s_start) * 1000)
+    return {"drawn_ms": now_ms, "places": len(ordered), "lot": lot, "ticked_ms": now_ms, "rate": start, "flow": start}
+
+
+def _released(
+    tx: Tx, room: Room, door: SaleDoor, pace: ClaimPace, settings: RoomSettings, now_ms: int
+) -> tuple[int, dict[str, object]]:
+    """Lets people in; how many, and what was measured."""
+    elapsed_s = min(max(0, now_ms - room.ticked_ms) / 1000, ELAPSED_MAX_S)
+    used_per_s = smoothed(room.used_flow / 1000, (room.used - room.used_counted) / max(elapsed_s, 0.001), elapsed_s)
+    bounds = (settings.per_s_min, settings.per_s_max, settings.wait_target_ms)
+    rate = settings.per_s or next_rate(room.rate / 1000, used_per_s, pace.wait_ms, elapsed_s, bounds)
+    admitted = store.count_admitted(tx, room.sale_id)
+    is_open = room.enabled and door.opens_ms <= now_ms < door.closes_ms and door.units_left > 0
+    free = max(0, settings.unused_max - admitted) if is_open else 0
+    waiting = room.places - room.released
+    count, credit = release_count(rate, room.credit / 1000, elapsed_s, free, waiting)
+    if count:
+        until_ms = now_ms + settings.admitted_for_s * 1000
+        let_in = store.admit(tx, room.sale_id, room.released + 1, room.released + count, (now_ms, until_ms))
+        assert let_in == count, "places are without gaps, and those behind the last released one wait"
+    # An empty room says nothing about how fast one would be let in.
+    flow = smoothed(room.flow / 1000, count / max(elapsed_s, 0.001), elapsed_s) if waiting > count else rate
+    measured: dict[str, object] = {
+        "ticked_ms": now_ms,
+        "rate": int(rate * 1000),
+        "credit": int(credit * 1000),
+        "flow": int(flow * 1000),
+        "used_flow": int(used_per_s * 1000),
+        "used_counted": room.used,
+    }
+    return count, (measured if elapsed_s > 0 else {})
