@@ -14,7 +14,13 @@ from doorbuster.platform.shedding import Shedder, SheddingSettings
 from live_server import UNTIL_S, live_server
 
 TWO = SheddingSettings(
-    refusal_wait_ms_max=2, limit_min=2, limit_initial=2, limit_max=2, browse_percent=50, analytics_percent=50
+    enabled=True,
+    refusal_wait_ms_max=2,
+    limit_min=2,
+    limit_initial=2,
+    limit_max=2,
+    browse_percent=50,
+    analytics_percent=50,
 )
 BODY = b'{"quantity":1}'
 

@@ -10,7 +10,14 @@ from doorbuster.kernel.priority import Priority
 from doorbuster.platform.shedding import Place, Shedder, SheddingSettings
 
 SETTINGS = SheddingSettings(
-    limit_min=8, limit_initial=40, limit_max=200, fast_enough_ms=1.0, window_ms=100, samples_min=4, lag_max_ms=50
+    enabled=True,
+    limit_min=8,
+    limit_initial=40,
+    limit_max=200,
+    fast_enough_ms=1.0,
+    window_ms=100,
+    samples_min=4,
+    lag_max_ms=50,
 )
 KIND = "POST /v1/sales"
 

@@ -15,7 +15,7 @@ Places = Annotated[int, Meta(ge=1, le=100_000)]
 
 
 class SheddingSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    enabled: bool = True
+    enabled: bool = False
     """Off: everybody is let in. Round trips are still watched."""
     limit_min: Places = 32
     """Requests under way that are always allowed; below this, group commit would have nothing to group."""
