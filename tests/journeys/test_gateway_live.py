@@ -37,7 +37,7 @@ def test_a_limit_is_switched_on_changed_and_switched_off_while_the_shop_runs(sho
     assert change(shop, gateway=LIMITED, limits__browsing=tight).status_code == 200
     eventually(lambda: 429 in asked(shop, 5), "the limit holds")
     refused = shop.ask("GET", "/healthz")
-    assert problem(refused) == (429, "too-many-requests")
+    assert problem(refused) == (429, "rate-limited")
     assert int(refused.headers["retry-after"]) > 0
     # Who set it that tight is limited too; the command line goes another way.
     assert shop.ask("GET", "/v1/config", "admin").status_code == 429

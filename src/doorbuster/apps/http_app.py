@@ -9,13 +9,14 @@ from doorbuster.apps.shop import Shop
 from doorbuster.edge.api import Ready, build_api
 from doorbuster.edge.door import Door
 from doorbuster.edge.gateway.gateway import Gateway
-from doorbuster.edge.gateway.ports import Limiter, Ports
+from doorbuster.edge.gateway.ports import Ports
 from doorbuster.edge.gateway.settings import EVERYTHING_LOCAL, GatewaySettings
 from doorbuster.edge.live_door import LiveDoor
 from doorbuster.edge.operations import operation_routes
 from doorbuster.edge.second_look import SecondLook
 from doorbuster.platform.fallback import FEATURES
 from doorbuster.platform.http.live import Live
+from doorbuster.platform.limits.port import Limiter
 from doorbuster.platform.shedding import SHEDDING, Shedder
 
 

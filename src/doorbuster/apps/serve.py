@@ -8,7 +8,7 @@ import gc
 import json
 import signal
 import socket
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -20,6 +20,7 @@ from doorbuster.apps.shop import Shop, open_shop
 from doorbuster.kernel.errors import Busy
 from doorbuster.platform.bus.wakeups import Wakeups
 from doorbuster.platform.context import Room
+from doorbuster.platform.limits.port import Limiter
 from doorbuster.platform.settings.tree import Settings
 from doorbuster.platform.sql.database import Database, Tx
 from doorbuster.platform.telemetry.log_level import follow_log_level
@@ -33,6 +34,7 @@ class FolderInUse(Exception):
 
 async def serve(settings: Settings, announce: bool = False) -> None:
     """Serves until SIGTERM or SIGINT; then finishes what has begun. Raises FolderInUse, OSError (the port)."""
+    from doorbuster.apps.gateway import open_limiters
     from doorbuster.platform.http.server import bind
 
     with _locked(settings), contextlib.closing(bind(settings.http.host, settings.http.port)) as listener:
@@ -40,11 +42,18 @@ async def serve(settings: Settings, announce: bool = False) -> None:
         wakeups = Wakeups()
         async with open_shop(settings, wakeups) as shop, _back_room(settings, wakeups) as back_room:
             follow_log_level(shop.platform.runtime, settings.process.log_level)
-            await _serve_shop(shop, listener, back_room, announce)
+            async with open_limiters(shop.platform.runtime, settings.redis.url) as limiters:
+                await _serve_shop(shop, limiters, listener, back_room, announce)
 
 
-async def _serve_shop(shop: Shop, listener: socket.socket, back_room: BackRoomProcess | None, announce: bool) -> None:
-    from doorbuster.apps.gateway import GATEWAY, limiters_of
+async def _serve_shop(
+    shop: Shop,
+    limiters: Mapping[str, Limiter],
+    listener: socket.socket,
+    back_room: BackRoomProcess | None,
+    announce: bool,
+) -> None:
+    from doorbuster.apps.gateway import GATEWAY
     from doorbuster.apps.http_app import build_app, shedder_of
     from doorbuster.platform.http.gate import Gate
     from doorbuster.platform.http.server import connections_within, server_for
@@ -54,9 +63,8 @@ async def _serve_shop(shop: Shop, listener: socket.socket, back_room: BackRoomPr
         missing = [database.name for database in shop.databases.values() if not await _answers(database)]
         return [*missing, "back room"] if back_room is not None and not back_room.alive else missing
 
-    runtime = shop.platform.runtime
     shedder = shedder_of(shop)
-    gateway = build_app(shop, not_ready, runtime.live(GATEWAY), limiters_of(runtime), shedder=shedder)
+    gateway = build_app(shop, not_ready, shop.platform.runtime.live(GATEWAY), limiters, shedder=shedder)
     connections_max = connections_within(shop.settings.http.connections_max)
     server = server_for(gateway, connections_max=connections_max, gate=Gate(shedder))
     rooms: tuple[Room, ...] = ("front",) if back_room is not None else ("front", "back")

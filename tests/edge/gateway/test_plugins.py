@@ -34,6 +34,10 @@ from doorbuster.kernel.deadline import Deadline
 from doorbuster.kernel.errors import Overloaded
 from doorbuster.kernel.priority import Priority
 from doorbuster.platform.http.raw import Receive, Scope, Send
+from doorbuster.platform.limits.algorithms.leaky_bucket import LeakyBucket
+from doorbuster.platform.limits.local import LocalLimiter
+from doorbuster.platform.limits.port import Decision, Policy
+from doorbuster.platform.limits.settings import LimitSettings
 from edge.gateway.world import Echo, answer, gateway_world, served, until
 from leaks import Leaks
 
@@ -84,25 +88,20 @@ async def test_a_token_is_asked_for_checked_and_known_behind():
 
 
 @dataclass
-class Said:
-    allowed: bool
-    limit: int
-    remaining: int
-    reset_s: float
-    retry_after_s: float
-
-
-@dataclass
 class Allowance:
     """So many for each key, for ever."""
 
     each: int
     taken: Counter[str] = field(default_factory=Counter[str])
 
-    async def take(self, key: str, cost: int = 1) -> Said:
+    @property
+    def policy(self) -> Policy:
+        return Policy(self.each, 60)
+
+    async def take(self, key: str, cost: int = 1) -> Decision:
         self.taken[key] += cost
         left = self.each - self.taken[key]
-        return Said(left >= 0, self.each, max(0, left), 2.5, 0.0 if left >= 0 else 1.2)
+        return Decision(left >= 0, self.each, max(0, left), 2.5, 0.0 if left >= 0 else 1.2)
 
 
 async def test_what_is_too_often_is_told_when_to_come_back():
@@ -111,10 +110,11 @@ async def test_what_is_too_often_is_told_when_to_come_back():
         first, second, third = [await world.client.get("/x") for _ in range(3)]
         assert [each.status_code for each in (first, second, third)] == [200, 200, 429]
         assert first.headers["ratelimit"] == '"browse";r=1;t=3'
-        assert first.headers["ratelimit-policy"] == '"browse";q=2'
+        assert first.headers["ratelimit-policy"] == '"browse";q=2;w=60'
         assert third.headers["ratelimit"] == '"browse";r=0;t=3'
         assert third.headers["retry-after"] == "2"
-        assert third.json()["slug"] == "too-many-requests"
+        assert (third.json()["slug"], third.json()["policy"]) == ("rate-limited", "browse")
+        assert len(third.headers.get_list("ratelimit")) == 1
         assert len(world.local.seen) == 2
 
 
@@ -125,6 +125,7 @@ async def test_limits_are_kept_by_user_address_or_route():
             Route("a", "/user", plugins=(Authentication(), RateLimit("l", by="user", cost=3))),
             Route("b", "/address", plugins=(RateLimit("l"),)),
             Route("c", "/route", plugins=(RateLimit("l", by="route"),)),
+            Route("d", "/things/{id}", plugins=(RateLimit("l", by="path"),)),
         )
     )
     async with gateway_world(settings, limiters={"l": limiter}) as world:
@@ -132,15 +133,41 @@ async def test_limits_are_kept_by_user_address_or_route():
         await world.client.get("/user")
         await world.client.get("/address", headers={**world.headers(5), "X-Forwarded-For": "6.6.6.6"})
         await world.client.get("/route")
-    assert limiter.taken == {"user:5": 3, "address:127.0.0.1": 3 + 1, "c": 1}
+        await world.client.get("/things/7?a=1")
+        await world.client.get("/things/7?a=2")
+    assert limiter.taken == {"user:5": 3, "address:127.0.0.1": 3 + 1, "c": 1, "/things/7": 2}
+
+
+async def test_an_address_of_ipv6_counts_with_its_household():
+    limiter = Allowance(100)
+    settings = GatewaySettings(plugins=(RateLimit("l"),), trusted_proxies=("127.0.0.1/32",))
+    async with gateway_world(settings, limiters={"l": limiter}) as world:
+        for last in "12":
+            await world.client.get("/x", headers={"X-Forwarded-For": f"2001:db8:1:2::{last}"})
+    assert limiter.taken == {"address:2001:db8:1:2::/64": 2}
+
+
+async def test_a_paced_queue_is_waited_out_but_not_beyond_the_deadline():
+    thresholds = LimitSettings(limit=10, period_s=1.0, queue=2)
+    paced = LocalLimiter(LeakyBucket(), lambda: thresholds, now_us=lambda: 0)  # time stands still: the queue fills
+    async with gateway_world(everywhere(RateLimit("l")), limiters={"l": paced}) as world:
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        first, second = [await world.client.get("/x") for _ in range(2)]
+        assert loop.time() - began_s >= 0.1, "the second had its turn a tenth of a second later"
+        hasty = await world.client.get("/x", headers={"X-Request-Timeout-Ms": "150"})
+        full = await world.client.get("/x")
+    assert [each.status_code for each in (first, second, hasty, full)] == [200, 200, 429, 429]
+    assert hasty.json()["slug"] == "rate-limited"
+    assert len(world.local.seen) == 2
 
 
 async def test_a_limiter_that_is_away_says_so_itself():
-    class Away:
-        async def take(self, key: str, cost: int = 1) -> Said:
+    class Away(Allowance):
+        async def take(self, key: str, cost: int = 1) -> Decision:
             raise Overloaded("the limiter's store is away")
 
-    async with gateway_world(everywhere(RateLimit("l")), limiters={"l": Away()}) as world:
+    async with gateway_world(everywhere(RateLimit("l")), limiters={"l": Away(1)}) as world:
         got = await world.client.get("/x")
         assert (got.status_code, got.json()["slug"]) == (503, "overloaded")
 

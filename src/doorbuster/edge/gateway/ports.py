@@ -12,27 +12,9 @@ from doorbuster.kernel.deadline import Deadline
 from doorbuster.kernel.priority import Priority
 from doorbuster.platform.http.raw import Receive, Scope, Send
 from doorbuster.platform.http.tokens import KeyRing
+from doorbuster.platform.limits.port import Limiter
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
-class Decision(Protocol):
-    """What a limiter says. Times are seconds from now."""
-
-    @property
-    def allowed(self) -> bool: ...
-    @property
-    def limit(self) -> int: ...
-    @property
-    def remaining(self) -> int: ...
-    @property
-    def reset_s(self) -> float: ...
-    @property
-    def retry_after_s(self) -> float: ...
-
-
-class Limiter(Protocol):
-    async def take(self, key: str, cost: int = 1) -> Decision: ...
 
 
 class Shedder(Protocol):

@@ -63,8 +63,9 @@ class RateLimit(Struct, frozen=True, forbid_unknown_fields=True, tag="rate-limit
     """Asks the limiter of this name: 429 with `Retry-After` when it says no."""
 
     limiter: Name
-    by: Literal["address", "user", "route"] = "address"
-    """`user` needs an authentication before it; who has no token goes by address."""
+    by: Literal["address", "user", "route", "path"] = "address"
+    """`user` needs an authentication before it; who has no token goes by address. `path` is for a limiter of hot
+    values: the product that everybody wants has a path of its own."""
     cost: Annotated[int, Meta(ge=1, le=10_000)] = 1
 
 

@@ -1,48 +1,50 @@
-"""How often: the limiter decides, the answer says how much is left (draft-ietf-httpapi-ratelimit-headers)."""
+"""How often: the limiter decides, the answer says how much is left, and whoever has a turn later waits for it."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from math import ceil
+import asyncio
+
+import msgspec
 
 from doorbuster.edge.gateway.exchange import Exchange, Handler
-from doorbuster.edge.gateway.ports import Decision, Limiter
 from doorbuster.edge.gateway.settings import RateLimit
-from doorbuster.kernel.errors import TooMany
-from doorbuster.platform.http.raw import Headers
+from doorbuster.platform.limits.addresses import client_key
+from doorbuster.platform.limits.errors import RateLimited
+from doorbuster.platform.limits.headers import Applied, rate_limit_headers
+from doorbuster.platform.limits.port import Decision, Limiter
 
-POLICIES_KEPT = 256
-"""Lines that say what a limiter allows: there are as many as limiters, until a limit is changed."""
+TURN_S_MAX = 10.0
+"""Nobody waits longer for a turn, whatever the queue: a request is not kept for as long as that."""
 
 
 def limited(settings: RateLimit, following: Handler, limiter: Limiter) -> Handler:
-    """The handler raises TooMany, and what the limiter raises when its store is away."""
-    name, by, cost = settings.limiter.encode(), settings.by, settings.cost
+    """The handler raises RateLimited, and what the limiter raises when its store is away."""
+    by, cost = settings.by, settings.cost
 
     async def limit(exchange: Exchange) -> None:
         decision = await limiter.take(_key(exchange, by), cost)
-        exchange.answer_headers += _told(name, decision)
+        if decision.delay_s and decision.delay_s > exchange.context.within(TURN_S_MAX).left_s():
+            decision = _too_late(decision)
+        told = [Applied(settings.limiter, limiter.policy, decision)]
         if not decision.allowed:
-            raise TooMany(retry_after_s=max(1, ceil(decision.retry_after_s)))
+            raise RateLimited(told)
+        exchange.answer_headers += rate_limit_headers(told)
+        if decision.delay_s:
+            await asyncio.sleep(decision.delay_s)
         await following(exchange)
 
     return limit
 
 
+def _too_late(decision: Decision) -> Decision:
+    """The turn comes when nobody waits any more. It is lost: those behind it have theirs."""
+    return msgspec.structs.replace(decision, allowed=False, retry_after_s=decision.delay_s, delay_s=0.0)
+
+
 def _key(exchange: Exchange, by: str) -> str:
     if by == "route":
         return exchange.route
+    if by == "path":
+        return exchange.context.path
     principal = exchange.principal if by == "user" else None
-    return f"user:{principal.account_id}" if principal is not None else f"address:{exchange.address}"
-
-
-def _told(name: bytes, decision: Decision) -> Headers:
-    return [
-        _policy(name, decision.limit),
-        (b"ratelimit", b'"%b";r=%d;t=%d' % (name, max(0, decision.remaining), ceil(max(0.0, decision.reset_s)))),
-    ]
-
-
-@lru_cache(POLICIES_KEPT)
-def _policy(name: bytes, limit: int) -> tuple[bytes, bytes]:
-    return (b"ratelimit-policy", b'"%b";q=%d' % (name, limit))
+    return f"user:{principal.account_id}" if principal is not None else f"address:{client_key(exchange.address)}"
