@@ -69,10 +69,18 @@ class Street(Struct):
         await connection.execute(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
 
     def back_room(self) -> int:
-        """The process id of the server's child."""
+        """The process id of the server's child; 0 while there is none."""
         pid = self.shop.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return next(int(each) for each in children if b"back_room" in Path(f"/proc/{each}/cmdline").read_bytes())
+        named = (int(each) for each in children if b"back_room" in Path(f"/proc/{each}/cmdline").read_bytes())
+        return next(named, 0)
+
+    async def new_back_room(self) -> int:
+        """The one that the door started after the last had died."""
+        async with asyncio.timeout(UNTIL_S):
+            while not (found := self.back_room()):
+                await asyncio.sleep(0.05)
+        return found
 
 
 def dead_port() -> int:
@@ -147,7 +155,21 @@ async def notifications_stall(street: Street) -> None:
 
 
 async def the_back_room_dies(street: Street) -> None:
-    os.kill(street.back_room(), signal.SIGKILL)
+    os.kill(await street.new_back_room(), signal.SIGKILL)
+
+
+async def the_back_room_stands_still(street: Street) -> None:
+    """Buying and paying go on meanwhile; that the order is paid is shown when it goes on."""
+    back_room = await street.new_back_room()
+    os.kill(back_room, signal.SIGSTOP)
+    shopper = Shopper(street.pool, street.sku_id, no_times())
+    await shopper.check_out()
+    captured = "SELECT status FROM payments.payments WHERE order_id = $1"
+    assert await street.row(captured, int(shopper.order_id)) == "captured"
+    os.kill(back_room, signal.SIGCONT)
+    async with asyncio.timeout(UNTIL_S):
+        while await shopper.status() != "paid":
+            await asyncio.sleep(0.05)
 
 
 KILLS: tuple[Kill, ...] = (
@@ -175,3 +197,4 @@ async def test_checkout_still_succeeds(postgres_url: str, tmp_path: Path):
         assert statuses == ["captured"] * 2 * len(KILLS)
         sold = await shop.row("SELECT count(*) FROM orders.orders WHERE status = 'paid'")
         assert sold == 2 * len(KILLS)
+        await the_back_room_stands_still(shop)

@@ -1,5 +1,5 @@
-"""Redis flushed, filled, stopped and killed in the middle of a sale where everything that can uses it: limits, copies of
-the catalogue, holds of stock. Nothing is oversold, and half of the visitors at least get what they came for."""
+"""Redis flushed, filled, stopped and killed in the middle of a sale where everything that can uses it: limits, the
+catalogue's copies, holds of stock. Nothing is oversold, and half of the visitors at least get what they came for."""
 
 from __future__ import annotations
 

@@ -27,6 +27,9 @@ from doorbuster.platform.telemetry.log_level import follow_log_level
 
 log = structlog.get_logger("serve")
 
+READY_S = 1.0
+"""Within that a database must answer to be called ready: whoever asks has a time limit, too."""
+
 
 class FolderInUse(Exception):
     """Another server runs on this data folder."""
@@ -60,7 +63,9 @@ async def _serve_shop(
     from doorbuster.platform.shedding.lag import watch_lag
 
     async def not_ready() -> Sequence[str]:
-        missing = [database.name for database in shop.databases.values() if not await _answers(database)]
+        databases = list(shop.databases.values())
+        answers = await asyncio.gather(*map(_answers, databases))
+        missing = [database.name for database, answered in zip(databases, answers, strict=True) if not answered]
         return [*missing, "back room"] if back_room is not None and not back_room.alive else missing
 
     shedder = shedder_of(shop)
@@ -98,8 +103,9 @@ def _with_port(settings: Settings, port: int) -> Settings:
 
 async def _answers(database: Database) -> bool:
     try:
-        await database.read(_nothing)
-    except Busy as outage:
+        async with asyncio.timeout(READY_S):
+            await database.read(_nothing)
+    except (Busy, TimeoutError) as outage:
         log.warning("not ready", database=database.name, error=repr(outage))
         return False
     return True

@@ -343,3 +343,21 @@ async def test_on_a_real_table_whoever_was_acknowledged_is_there(database: Datab
     there = set((await database.read(counters.everything)).values())
     assert {outcome for outcome in told if isinstance(outcome, int)} <= there
     assert len(there) >= 500 - len(tasks[::7])
+
+
+async def test_a_commit_that_takes_too_long_is_an_unknown_outcome_and_the_next_batch_has_its_turn(commits: Commits):
+    group = GroupCommit(commits, max_batch=2, patience_s=0.05)
+    outcomes = await asyncio.gather(*[group.submit(n) for n in (1, 2)], return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown] * 2
+    commits.let_through()
+    assert await group.submit(3) == -3
+    assert commits.batches == [[1, 2], [3]], "nothing was repeated singly"
+
+
+async def test_a_time_limit_of_the_commit_itself_is_no_unknown_outcome():
+    async def commit(batch: Sequence[int]) -> Sequence[int]:
+        raise TimeoutError
+
+    group = GroupCommit(commit, patience_s=60)
+    with pytest.raises(TimeoutError):
+        await group.submit(1)

@@ -160,6 +160,7 @@ METADATA: dict[str, list[sa.MetaData]] = {
     },
     "payments": [importlib.import_module("doorbuster.contexts.payments.store.tables").metadata, bus],
     "configuration": [tables_of("configuration"), bus],
+    "waiting_room": [tables_of("waiting_room"), bus],
     "workers": [workers],
 }
 

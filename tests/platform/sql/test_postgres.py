@@ -15,7 +15,7 @@ from doorbuster.kernel.errors import OutcomeUnknown, Unavailable
 from doorbuster.platform.sql import postgres as module
 from doorbuster.platform.sql.database import REPEATS_MAX, Tx
 from doorbuster.platform.sql.postgres import NotCommitted, PostgresDatabase
-from postgres_server import PostgresServer
+from postgres_server import PostgresServer, standing_still
 
 from ..conftest import Until
 from ..gate import Gate
@@ -307,3 +307,20 @@ async def test_an_error_that_work_swallows_is_told_and_nothing_is_written(databa
         await database.write(work)
     assert await database.read(counters.everything) == {}
     await database.write(lambda tx: counters.put(tx, "b"))
+
+
+async def test_a_server_that_stands_still_is_given_up_and_asked_again_on_other_connections(
+    own_postgres: PostgresServer,
+):
+    """It keeps no time limit then, and no connection breaks."""
+    database = await opened(own_postgres.url, pool_size=2)
+    hasty = PostgresDatabase("books", own_postgres.url, pool_size=2, answer_s=0.3)
+    try:
+        await hasty.write(lambda tx: counters.put(tx, "a", 1))
+        with standing_still(own_postgres), pytest.raises(Unavailable):
+            await hasty.read(lambda tx: counters.value(tx, "a"))
+        await hasty.write(lambda tx: counters.add(tx, "a", 1))
+        assert await database.read(lambda tx: counters.value(tx, "a")) == 2
+    finally:
+        await hasty.close()
+        await database.close()

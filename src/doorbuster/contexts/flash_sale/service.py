@@ -51,7 +51,10 @@ class FlashSaleService:
         self._pace = Pace()
         settings = platform.settings.flash_sale
         self._commits: GroupCommit[ClaimRequest, Claim] = GroupCommit(
-            self._commit, max_batch=settings.batch_max, max_waiting=settings.waiting_max
+            self._commit,
+            max_batch=settings.batch_max,
+            max_waiting=settings.waiting_max,
+            patience_s=platform.settings.http.patience_s,
         )
 
     # --- claims -------------------------------------------------------------------------------------------------

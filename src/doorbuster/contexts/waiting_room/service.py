@@ -62,7 +62,10 @@ class WaitingRoomService:
         self.hub = hub
         self._new_seed = new_seed
         self._arrivals: GroupCommit[Arrival, Ticket] = GroupCommit(
-            self._commit, max_batch=ARRIVALS_BATCH, max_waiting=ARRIVALS_WAITING
+            self._commit,
+            max_batch=ARRIVALS_BATCH,
+            max_waiting=ARRIVALS_WAITING,
+            patience_s=platform.settings.http.patience_s,
         )
 
     async def switch(self, principal: Principal, sale_id: int, *, enabled: bool) -> Room:

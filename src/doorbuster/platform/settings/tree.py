@@ -55,6 +55,11 @@ class HttpSettings(Struct, frozen=True, forbid_unknown_fields=True):
     connections_max: Count = 8_192
     """Of clients, streams and WebSockets among them; fewer where the system gives the process fewer files."""
 
+    @property
+    def patience_s(self) -> float:
+        """After that whoever has begun something is told that its outcome is unknown."""
+        return 2 * self.request_timeout_s
+
 
 class SupportSettings(Struct, frozen=True, forbid_unknown_fields=True):
     open_per_customer_max: Annotated[int, Meta(ge=1, le=100)] = 5

@@ -38,6 +38,9 @@ class GroupCommit(Generic[Req, Res]):
 
     A task of its own commits, never a caller's. Callers that are gone (cancelled, or past their deadline) are
     left out before the commit, never after. At most `max_waiting` requests wait; the next gets Overloaded at once.
+
+    With `patience_s` a batch that takes longer gets OutcomeUnknown, and the next one has its turn: for callers whom
+    nobody else would release from a database that is silent. Their `commit` must not be undone by its cancellation.
     """
 
     def __init__(
@@ -46,8 +49,10 @@ class GroupCommit(Generic[Req, Res]):
         *,
         max_batch: int = 512,
         max_waiting: int = 8192,
+        patience_s: float | None = None,
     ) -> None:
         self._commit = commit
+        self._patience_s = patience_s
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._waiting: deque[_Item[Req, Res]] = deque()
@@ -112,7 +117,7 @@ class GroupCommit(Generic[Req, Res]):
     async def _settle(self, batch: list[_Item[Req, Res]]) -> None:
         """Commits a batch and answers every item of it, whatever is raised."""
         try:
-            results = await self._commit([item.request for item in batch])
+            results = await self._commit_in_time([item.request for item in batch])
             if len(results) != len(batch):
                 raise WrongCount(f"commit answered {len(results)} of {len(batch)} requests")
         except (Busy, WrongCount) as error:
@@ -129,6 +134,16 @@ class GroupCommit(Generic[Req, Res]):
         else:
             for item, result in zip(batch, results, strict=True):
                 _answer(item, result)
+
+    async def _commit_in_time(self, requests: Sequence[Req]) -> Sequence[Res | Exception]:
+        limit = asyncio.timeout(self._patience_s)
+        try:
+            async with limit:
+                return await self._commit(requests)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise OutcomeUnknown("the commit takes too long; ask again with the same key") from error
 
     async def _settle_singly(self, batch: list[_Item[Req, Res]]) -> None:
         for at, item in enumerate(batch):

@@ -28,6 +28,8 @@ POOL_WAIT_S = 3.0
 STATEMENT_TIMEOUT_MS = 10_000
 LOCK_TIMEOUT_MS = 3_000
 """How long a transaction waits for another's lock before it is refused as Unavailable."""
+ANSWER_S = STATEMENT_TIMEOUT_MS / 1000 + 2
+"""A server that has not answered by then does not keep its own time limits: it stands still, or the line is dead."""
 
 _LOST = (
     OSError,
@@ -53,7 +55,7 @@ class _DeadConnection(Unavailable):
 class PostgresDatabase:
     """One schema, on a pool of its own."""
 
-    def __init__(self, name: str, url: str, pool_size: int = 4) -> None:
+    def __init__(self, name: str, url: str, pool_size: int = 4, answer_s: float = ANSWER_S) -> None:
         self.name = name
         self.dialect: Dialect = "postgres"
         self._pool_size = pool_size
@@ -68,6 +70,7 @@ class PostgresDatabase:
             pool_pre_ping=False,
             connect_args={
                 "timeout": CONNECT_TIMEOUT_S,
+                "command_timeout": answer_s,
                 "server_settings": {
                     "search_path": name,
                     "application_name": f"doorbuster-{name}",
@@ -127,6 +130,9 @@ class PostgresDatabase:
             try:
                 _begin(driver, begin)
                 result = work(_tx_on(connection, driver))
+            except TimeoutError:
+                connection.invalidate()  # nothing more can be asked of it
+                raise
             except BaseException:
                 _give_back(connection, driver)
                 raise
@@ -157,6 +163,8 @@ class PostgresDatabase:
 def _begin(driver: Any, begin: str) -> None:
     try:
         await_only(driver.execute(begin))
+    except TimeoutError:
+        raise  # others would be as silent, one after the other
     except (*_LOST, *_SHUT) as dead:
         raise _DeadConnection from dead
 
