@@ -16,7 +16,7 @@ from doorbuster.lab.bench.machine import describe_machine
 from doorbuster.lab.postgres_server import NoPostgres, PostgresServer
 from doorbuster.lab.redis_server import NoRedis, RedisServer
 
-COMMANDS = ("strategies", "checkout", "dispatch", "gateway", "cache")
+COMMANDS = ("strategies", "checkout", "dispatch", "gateway", "slow-clients", "cache")
 
 
 @pytest.fixture
@@ -82,6 +82,16 @@ def test_dispatch_assigns_every_courier_and_says_so(tmp_path: Path) -> None:
     assert found["median_m"] < found["random_median_m"]
     assert json.loads((tmp_path / "dispatch.json").read_text()) == found
     assert "60 couriers assigned" in CliRunner().invoke(app, words).stdout
+
+
+def test_slow_clients_are_beside_the_others(tmp_path: Path) -> None:
+    words = ["bench", "slow-clients", "--clients", "30", "--per-s", "50", "--seconds", "0.4", "--rounds", "1"]
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path), "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["clients"], found["breaches"]) == (30, [])
+    assert found["p99_ratio"] == pytest.approx(found["beside"]["p99_ms"] / found["alone"]["p99_ms"], rel=0.01)
+    assert (tmp_path / "slow-clients.json").exists()
 
 
 def test_gateway_compares_three_fronts(bare_machine: None, tmp_path: Path) -> None:

@@ -108,6 +108,28 @@ def gateway(
     _finish(run_on_stores(None, lambda stores: measure_gateway(stores, seconds, rounds, command, say)), out, json)
 
 
+@app.command("slow-clients")
+def slow_clients(
+    clients: Annotated[int, typer.Option(min=3, max=4_000)] = 1_000,
+    per_s: Annotated[float, typer.Option(min=1, max=10_000, help="Claims of the others.")] = 500.0,
+    seconds: Annotated[float, typer.Option(min=0.2, max=300, help="Of each window.")] = 20.0,
+    rounds: Annotated[int, typer.Option(min=1, max=50)] = 3,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """What clients that send and read as slowly as they can do to the p99 of the others."""
+    from doorbuster.lab.bench.slow_clients import measure_slow_clients
+    from doorbuster.lab.bench.stores import run_on_stores
+
+    command = (
+        f"doorbuster bench slow-clients --clients {clients} --per-s {per_s:g} --seconds {seconds:g} --rounds {rounds}"
+    )
+    report = run_on_stores(
+        None, lambda stores: measure_slow_clients(stores, clients, per_s, seconds, rounds, command, say)
+    )
+    _finish(report, out, json)
+
+
 @app.command()
 def cache(
     products: Annotated[int, typer.Option(min=10, max=1_000_000)] = 100_000,
