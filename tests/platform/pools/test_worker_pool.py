@@ -264,6 +264,21 @@ async def test_closing_before_a_worker_took_its_first_step():
     assert work.begun == []
 
 
+async def test_cancelling_a_pool_empties_it_for_further_use():
+    work = Work()
+    async with WorkerPool(work, PoolSettings(workers=1, waiting_max=1)) as pool:
+        inside = [pool.offer(n) for n in range(2)]
+        outside = asyncio.ensure_future(pool.ask(2))
+        await met(lambda: pool.submitting == 1 and work.now == 1)
+        await pool.cancel()
+        assert all(answer.cancelled() for answer in inside)
+        with pytest.raises(Overloaded, match="cancelled"):
+            await outside
+        assert (pool.under_way, pool.waiting, work.cancelled) == (0, 0, [0])
+        work.let_all()
+        assert await pool.ask(3) == 30
+
+
 async def test_a_closer_who_is_cancelled_leaves_nothing_either():
     cleaned = asyncio.Event()
     may_end = asyncio.Event()

@@ -129,21 +129,34 @@ class WorkerPool(Generic[A, B]):
         is cancelled. Nothing is left when this returns, or raises because its caller was cancelled."""
         assert asyncio.current_task() not in self._workers, "an item cannot close its pool: it would wait for itself"
         self._closed = True
-        while self._submitting:
-            turn, _ = self._submitting.popitem(last=False)
-            if not turn.done():
-                turn.set_exception(Overloaded(f"{self._name} is closed"))
+        self._turn_away(f"{self._name} is closed")
         drain_s = (self._settings.drain_ms if drain_ms is None else drain_ms) / 1000
         try:
             if self._workers and drain_s > 0:
                 await asyncio.wait(set(self._workers), timeout=drain_s)
         finally:
-            self._stopping = True
+            await self.cancel()
+
+    async def cancel(self) -> None:
+        """Cancels what is inside and turns away who waits for a place; the pool may be used on. Nothing of it is left
+        when this returns, or raises because its caller was cancelled."""
+        assert asyncio.current_task() not in self._workers, "an item cannot wait for its own end"
+        self._turn_away(f"{self._name} is cancelled")
+        self._stopping = True
+        try:
             for answer in list(self._waiting):
                 answer.cancel()
             for worker in self._workers:
                 worker.cancel()
             await ended(set(self._workers))
+        finally:
+            self._stopping = False
+
+    def _turn_away(self, why: str) -> None:
+        while self._submitting:
+            turn, _ = self._submitting.popitem(last=False)
+            if not turn.done():
+                turn.set_exception(Overloaded(why))
 
     async def __aenter__(self) -> WorkerPool[A, B]:
         return self
