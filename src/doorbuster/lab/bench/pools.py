@@ -33,9 +33,12 @@ ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
 class Compared(Struct, frozen=True):
-    """The pool's figure divided by the task per item's; latency is the p99. `age`: from when all items were there."""
+    """The pool's figure divided by the task per item's; latency is the p99. `age`: from when all items were there.
+    `cpu_ratio`: the task per item's processor time divided by the pool's, so what throughput comes to where nothing but
+    the core is short; steadier on a busy machine."""
 
     throughput_ratio: float
+    cpu_ratio: float
     memory_ratio: float
     latency_ratio: float
     age_ratio: float
@@ -60,8 +63,9 @@ class PoolsReport(Measured, frozen=True, kw_only=True):
                 lines.append(f"  {kind}: skipped: {of.skipped}")
                 continue
             lines.append(
-                f"  {kind}: {PLACES[kind]} places; pool to task per item: throughput {of.throughput_ratio:.2f}, memory "
-                f"{of.memory_ratio:.3f}, p99 latency {of.latency_ratio:.4f}, p99 age {of.age_ratio:.2f}"
+                f"  {kind}: {PLACES[kind]} places; pool to task per item: throughput {of.throughput_ratio:.2f} "
+                f"(by processor time {of.cpu_ratio:.2f}), memory {of.memory_ratio:.4f}, "
+                f"p99 latency {of.latency_ratio:.4f}, p99 age {of.age_ratio:.2f}"
             )
             lines.append(
                 f"    {'':14} {'per s':>8} {'failed':>7} {'peak kB':>8} {'p50 ms':>8} {'p99 ms':>8} {'age p99':>8} "
@@ -127,6 +131,7 @@ async def _compare(kind: Kind, items: int, url: str, seconds: float, say: Callab
     say(f"{kind}: {pool.per_s:.0f}/s by the pool, {tasks.per_s:.0f}/s by a task for each item")
     return Compared(
         throughput_ratio=pool.per_s / max(tasks.per_s, 1e-9),
+        cpu_ratio=tasks.cpu_us / max(pool.cpu_us, 1e-9),
         memory_ratio=pool.peak_kb / max(tasks.peak_kb, 1.0),
         latency_ratio=pool.latency_p99_ms / max(tasks.latency_p99_ms, 1e-9),
         age_ratio=pool.age_p99_ms / max(tasks.age_p99_ms, 1e-9),

@@ -19,6 +19,7 @@ from doorbuster.platform.pools.ending import GaveUp, ended, one_fate
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
+D = TypeVar("D")
 
 _END: Any = object()
 """The last thing in a queue."""
@@ -58,7 +59,7 @@ class Pipeline(Generic[A, B]):
     stages: tuple[Stage[Any, Any], ...]
 
     @staticmethod
-    def of(stage: Stage[A, B]) -> Pipeline[A, B]:
+    def of(stage: Stage[C, D]) -> Pipeline[C, D]:
         return Pipeline((stage,))
 
     def then(self, stage: Stage[B, C]) -> Pipeline[A, C]:
