@@ -16,7 +16,7 @@ from doorbuster.lab.bench.machine import describe_machine
 from doorbuster.lab.postgres_server import NoPostgres, PostgresServer
 from doorbuster.lab.redis_server import NoRedis, RedisServer
 
-COMMANDS = ("strategies", "checkout", "dispatch", "gateway", "slow-clients", "cache")
+COMMANDS = ("strategies", "checkout", "dispatch", "gateway", "slow-clients", "cache", "pools")
 
 
 @pytest.fixture
@@ -136,3 +136,38 @@ def test_cache_without_redis_says_so_and_counts_every_read(bare_machine: None, t
     assert found["without"]["db_reads"] == found["without"]["reads"]
     assert found["warm"]["db_reads"] <= 2 * found["warm"]["writes"] + 1
     assert found["hit_ratio"] == round(found["warm"]["hits"] / found["warm"]["reads"], 3)
+
+
+def test_pools_compares_the_ways_and_loses_no_item(bare_machine: None, tmp_path: Path) -> None:
+    words = ["bench", "pools", "--items", "3000", "--seconds", "0", "--out", str(tmp_path), "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["kinds"].keys() == {"turns", "http", "database"}
+    assert found["kinds"]["database"] == {"skipped": "no elephant"}
+    for kind in ("turns", "http"):
+        of = found["kinds"][kind]
+        assert of["ways"].keys() == {"task_per_item", "pool", "at_most"}
+        assert all((run["done"], run["failed"]) == (3000, 0) for run in of["ways"].values())
+        assert of["throughput_ratio"] > 0
+        assert of["memory_ratio"] < 1, "a task for each of 3,000 items against 16 workers"
+    assert found["throughput_ratio"] == found["kinds"]["http"]["throughput_ratio"]
+    assert json.loads((tmp_path / "pools.json").read_text()) == found
+
+
+def test_an_item_without_an_end_breaks_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:
+    from doorbuster.lab.bench import pools
+    from doorbuster.lab.bench.pools_process import RunFigures
+
+    async def forgetful(plan: object) -> RunFigures:
+        return RunFigures(1.0, 99, 0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0)
+
+    monkeypatch.setattr(pools, "_in_a_process", forgetful)
+    monkeypatch.setattr(PostgresServer, "start", _no_postgres)
+    done = CliRunner().invoke(app, ["bench", "pools", "--items", "100", "--seconds", "0"])
+    assert done.exit_code == 1
+    assert "BROKEN: http: pool lost 1 items" in done.stdout
+
+
+def _no_postgres(given: str | None = None, within: Path | None = None) -> PostgresServer:
+    raise NoPostgres("no elephant")

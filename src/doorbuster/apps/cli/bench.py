@@ -166,3 +166,19 @@ def overload(
 
     command = f"doorbuster bench overload --seconds {seconds:g}{'' if shedding else ' --no-shedding'}"
     _finish(run_on_stores(None, lambda stores: measure_overload(stores, seconds, shedding, command, say)), out, json)
+
+
+@app.command()
+def pools(
+    items: Annotated[int, typer.Option(min=100, max=1_000_000)] = 20_000,
+    seconds: Annotated[float, typer.Option(min=0, max=600, help="Of rounds on each kind of work.")] = 20.0,
+    postgres: Postgres = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """A pool of workers against a task for each item, where all wait for a place: throughput, memory, latency."""
+    from doorbuster.lab.bench.pools import measure_pools
+    from doorbuster.lab.bench.stores import run_on_stores
+
+    command = f"doorbuster bench pools --items {items} --seconds {seconds:g}"
+    _finish(run_on_stores(postgres, lambda stores: measure_pools(stores, items, seconds, command, say)), out, json)

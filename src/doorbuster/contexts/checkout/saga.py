@@ -31,6 +31,7 @@ from doorbuster.contracts.inventory import Hold, HoldRequest, Inventory, OutOfSt
 from doorbuster.contracts.orders import Order, OrderDraft, Orders
 from doorbuster.kernel.clock import Clock
 from doorbuster.kernel.errors import Busy, ShopError
+from doorbuster.platform.pools import outcomes_of
 from doorbuster.platform.settings.tree import CheckoutSettings
 from doorbuster.platform.sql.database import Database
 from doorbuster.platform.sql.group_commit import GroupCommit
@@ -191,8 +192,8 @@ class Saga:
         crash_point("checkout.taken-over")
         placing = [checkout.id for checkout in taken if checkout.stage == "placing"]
         ordered = {order.id for order in await self._orders.find_many(placing)} if placing else set[int]()
-        outcomes = await asyncio.gather(
-            *(self._carry_on(checkout, is_ordered=checkout.id in ordered) for checkout in taken), return_exceptions=True
+        outcomes = await outcomes_of(
+            PAGE, taken, lambda checkout: self._carry_on(checkout, is_ordered=checkout.id in ordered)
         )
         for checkout, outcome in zip(taken, outcomes, strict=True):
             if isinstance(outcome, Busy):
@@ -201,8 +202,6 @@ class Saga:
                 log.info("checkout has failed", order_id=checkout.id, reason=outcome.slug)
             elif isinstance(outcome, Exception):
                 log.error("checkout cannot be carried on", order_id=checkout.id, exc_info=outcome)
-            elif isinstance(outcome, BaseException):
-                raise outcome
         return len(taken)
 
     async def _carry_on(self, checkout: Checkout, *, is_ordered: bool) -> None:

@@ -29,6 +29,7 @@ from doorbuster.kernel.errors import Busy, Forbidden, OutcomeUnknown, ShopError,
 from doorbuster.kernel.ids import ID_MAX
 from doorbuster.kernel.principal import Principal
 from doorbuster.platform.context import Platform
+from doorbuster.platform.pools import outcomes_of
 from doorbuster.platform.sql.database import Database, Tx
 from doorbuster.platform.sql.group_commit import GroupCommit
 from doorbuster.platform.sql.idempotency import once
@@ -87,13 +88,8 @@ class FlashSaleService:
         self, requests: Sequence[ClaimRequest], deadline: Deadline | None = None
     ) -> Sequence[Claim | Exception]:
         """See contracts.flash_sale.FlashSale."""
-        outcomes = await asyncio.gather(
-            *(self.claim(request, deadline) for request in requests), return_exceptions=True
-        )
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
-                raise outcome
-        return [outcome for outcome in outcomes if isinstance(outcome, (Claim, Exception))]
+        batch_max = self._platform.settings.flash_sale.batch_max
+        return await outcomes_of(batch_max, requests, lambda request: self.claim(request, deadline))
 
     async def _commit(self, requests: Sequence[ClaimRequest]) -> Sequence[Claim | ShopError]:
         """One durable transaction for a batch."""

@@ -19,6 +19,7 @@ from doorbuster.kernel.deadline import Deadline
 from doorbuster.kernel.ids import ID_MAX
 from doorbuster.kernel.principal import Principal
 from doorbuster.platform.context import Platform
+from doorbuster.platform.pools import outcomes_of
 from doorbuster.platform.sql.database import Database, Tx
 from doorbuster.platform.sql.group_commit import GroupCommit
 from doorbuster.platform.sql.idempotency import once
@@ -68,13 +69,8 @@ class InventoryService:
     async def hold_many(
         self, requests: Sequence[HoldRequest], deadline: Deadline | None = None
     ) -> Sequence[Hold | Exception]:
-        outcomes = await asyncio.gather(
-            *(self._deduction.hold(request, deadline) for request in requests), return_exceptions=True
-        )
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
-                raise outcome
-        return [outcome for outcome in outcomes if isinstance(outcome, (Hold, Exception))]
+        batch_max = self._platform.settings.inventory.batch_max
+        return await outcomes_of(batch_max, requests, lambda request: self._deduction.hold(request, deadline))
 
     async def release_many(self, order_ids: Sequence[int]) -> None:
         now_ms = self._platform.clock.now_ms()

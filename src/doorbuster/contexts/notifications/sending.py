@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import structlog
 
@@ -20,6 +21,7 @@ from doorbuster.contracts.notifications import Channel
 from doorbuster.kernel.errors import Busy
 from doorbuster.platform.context import Platform
 from doorbuster.platform.fallback import FEATURES
+from doorbuster.platform.pools import PoolSettings, WorkerPool
 from doorbuster.platform.sql.database import Database
 from doorbuster.platform.telemetry.crash_points import crash_point
 
@@ -62,36 +64,39 @@ class Lane:
         self._database = database
         self._channel: Channel = channel
         self._dice = dice
-        self._under_way: set[asyncio.Task[None]] = set()
+        # Nobody waits in it: a message is leased when there is a place to send it from.
+        self._pool = WorkerPool(
+            self._deliver, PoolSettings(workers=way.at_once, waiting_max=0), f"notifications {channel}"
+        )
+        self._moved = asyncio.Event()
+        """There is something new, or a place is free."""
         self._busy: Counter[int] = Counter()
         self._paused_until_ms = 0
         self._away = 0
         """How often in succession the channel was away."""
 
     async def run(self) -> None:
-        woken = self._platform.wakeups.subscribe(NAME)
+        self._moved = self._platform.wakeups.subscribe(NAME)
         try:
             while True:
-                woken.clear()
+                self._moved.clear()
                 pause_s = SWEEP_S
                 try:
                     await self.fill()
                 except Busy as outage:
                     log.warning("sending waits", channel=self._channel, error=repr(outage))
                     pause_s = OUTAGE_PAUSE_S
-                await self._rest(woken, pause_s)
+                await self._rest(pause_s)
         finally:
-            self._platform.wakeups.unsubscribe(NAME, woken)
-            for task in self._under_way:
-                task.cancel()
-            await asyncio.gather(*self._under_way, return_exceptions=True)
+            self._platform.wakeups.unsubscribe(NAME, self._moved)
+            await self._pool.cancel()
 
     async def fill(self) -> int:
         """Claims as many due messages as there are places, and begins to send them. Raises Unavailable."""
         if not self._features().notifications:
             return 0
         now_ms = self._platform.clock.now_ms()
-        places = (1 if self._away else self.way.at_once) - len(self._under_way)
+        places = self._pool.room if not self._away else 1 - (self.way.at_once - self._pool.room)
         if places <= 0 or now_ms < self._paused_until_ms:
             return 0
         if not await self._database.read(lambda tx: store.is_due(tx, self._channel, now_ms)):
@@ -103,33 +108,26 @@ class Lane:
         crash_point("notifications.claimed")
         for message in claimed:
             self._busy[message.recipient_id] += 1
-            task = asyncio.create_task(self._deliver(message), name=f"notification {message.id}")
-            self._under_way.add(task)
-            task.add_done_callback(lambda task, message=message: self._ended(task, message))
+            self._pool.offer(message).add_done_callback(partial(self._ended, message))
         return len(claimed)
 
     async def drain(self) -> None:
         """Until nothing is under way."""
-        while self._under_way:
-            await asyncio.wait(set(self._under_way))
+        await self._pool.idle()
 
-    def _ended(self, task: asyncio.Task[None], message: Message) -> None:
-        self._under_way.discard(task)
+    def _ended(self, message: Message, answer: asyncio.Future[None]) -> None:
         self._busy[message.recipient_id] -= 1
         if not self._busy[message.recipient_id]:
             del self._busy[message.recipient_id]
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if not answer.cancelled() and (error := answer.exception()) is not None:
             log.error("sending failed", channel=self._channel, message=message.id, exc_info=error)
+        self._moved.set()
 
-    async def _rest(self, woken: asyncio.Event, pause_s: float) -> None:
-        """Until there is something new, a place is free, or the pause is over."""
-        waking = asyncio.create_task(woken.wait())
-        try:
-            await asyncio.wait({waking, *self._under_way}, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await waking
+    async def _rest(self, pause_s: float) -> None:
+        """Until something has moved, or the pause is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._moved.wait()
 
     async def _deliver(self, message: Message) -> None:
         outcome = await self._outcome(message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from doorbuster.contexts.payments.model import PaymentRecord, RefundRecord
-from doorbuster.contexts.payments.provider import Provider, StatementLine
+from doorbuster.contexts.payments.provider import Provider, StatementLine, StatementPage
 from doorbuster.contexts.payments.statement import Comparison
 from doorbuster.contexts.payments.store import books
 from doorbuster.contexts.payments.store import payments as payment_rows
@@ -15,6 +15,7 @@ from doorbuster.contracts.audit import Check, PaymentFact
 from doorbuster.kernel.errors import Unavailable
 from doorbuster.kernel.ids import ID_MAX
 from doorbuster.kernel.money import Money
+from doorbuster.platform.pools import Pipeline, Stage
 from doorbuster.platform.sql.database import Tx
 
 ROWS_PAGE = 5_000
@@ -87,20 +88,33 @@ class Auditing:
 
     async def _read_statement(self, provider: Provider, comparison: Comparison) -> bool:
         """False when it has too many pages. Raises Unavailable."""
+        comparing = Pipeline.of(Stage(self._with_rows))  # the next page comes while this one's rows are read
+        async with comparing.run(self._pages(provider)) as pages:
+            async for page, payments, refunds in pages:
+                for line in page.lines:
+                    comparison.read(
+                        line,
+                        payments.get(_number(line.payment_id)),
+                        refunds.get(_number(line.refund_id)),
+                    )
+                if page.next_after is None:
+                    return True
+        return False
+
+    async def _pages(self, provider: Provider) -> AsyncIterator[StatementPage]:
         after: str | None = None
         for _ in range(STATEMENT_PAGES_MAX):
             page = await provider.statement(after, STATEMENT_PAGE)
-            payments, refunds = await self._rows_of(page.lines)
-            for line in page.lines:
-                comparison.read(
-                    line,
-                    payments.get(_number(line.payment_id)),
-                    refunds.get(_number(line.refund_id)),
-                )
+            yield page
             after = page.next_after
             if after is None:
-                return True
-        return False
+                return
+
+    async def _with_rows(
+        self, page: StatementPage
+    ) -> tuple[StatementPage, dict[int, PaymentRecord], dict[int, RefundRecord]]:
+        """Our rows of the ids that a page names, read after it."""
+        return page, *await self._rows_of(page.lines)
 
     async def _rows_of(
         self, lines: Sequence[StatementLine]

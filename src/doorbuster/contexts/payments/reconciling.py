@@ -11,9 +11,10 @@ from doorbuster.contexts.payments.model import PaymentRecord
 from doorbuster.contexts.payments.opening import Opening
 from doorbuster.contexts.payments.settling import Settling
 from doorbuster.contexts.payments.store import payments as payment_rows
-from doorbuster.contexts.payments.till import Outage, Till, at_most, log
+from doorbuster.contexts.payments.till import Outage, Till, log
 from doorbuster.contracts.payments import AlreadyPaid, PaymentClosed, PaymentInProgress, PaymentRefused
 from doorbuster.kernel.errors import Busy, Unavailable
+from doorbuster.platform.pools import at_most
 from doorbuster.platform.sql.database import Tx
 
 OUTAGE_PAUSE_S = 2.0

@@ -16,11 +16,12 @@ from doorbuster.contexts.payments.provider import ProviderRefused
 from doorbuster.contexts.payments.settling import Settling
 from doorbuster.contexts.payments.store import payments as payment_rows
 from doorbuster.contexts.payments.store import refunds as refund_rows
-from doorbuster.contexts.payments.till import Outage, Till, at_most, log
+from doorbuster.contexts.payments.till import Outage, Till, log
 from doorbuster.contexts.payments.waking import Hint
 from doorbuster.contracts.orders import RefundRequested
 from doorbuster.kernel.errors import Busy, Unavailable
 from doorbuster.kernel.events import Envelope
+from doorbuster.platform.pools import at_most
 from doorbuster.platform.sql.database import Tx
 from doorbuster.platform.telemetry.crash_points import crash_point
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import structlog
 
@@ -16,10 +14,8 @@ from doorbuster.kernel.clock import Clock
 from doorbuster.kernel.errors import Unavailable
 from doorbuster.kernel.ids import Snowflake
 from doorbuster.platform.bus.wakeups import Wakeups
+from doorbuster.platform.pools import at_most
 from doorbuster.platform.sql.database import Database
-
-A = TypeVar("A")
-B = TypeVar("B")
 
 CONTEXT = "payments"
 
@@ -101,22 +97,3 @@ class Outage:
 
     def count(self) -> None:
         self._left -= 1
-
-
-async def at_most(number: int, items: Sequence[A], work: Callable[[A], Awaitable[B]]) -> list[B]:
-    """`work` on each item, `number` at a time, in the order of the items. The caller bounds the items.
-
-    The first error cancels the others and is raised as it is.
-    """
-    room = asyncio.Semaphore(number)
-
-    async def one(item: A) -> B:
-        async with room:
-            return await work(item)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(item)) for item in items]
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from failed
-    return [task.result() for task in tasks]

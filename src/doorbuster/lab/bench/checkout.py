@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, ClassVar
@@ -31,6 +32,7 @@ from doorbuster.lab.demo.shop_process import ShopFailed, ShopProcess, shop_proce
 from doorbuster.lab.payment_simulator.simulator_process import SimulatorProcess
 from doorbuster.lab.postgres_server import NoPostgres
 from doorbuster.lab.stampede import Pool
+from doorbuster.platform.pools import at_most
 from doorbuster.platform.settings.secrets import load_secrets
 
 SHOPPERS = 64
@@ -192,13 +194,7 @@ async def _step_by_step(pool: Pool, skus: Sequence[str], orders: int, meter: Met
     spent: dict[str, dict[str, float]] = {}
     before = meter.read()
     for step in STEPS:
-        turns = iter(crowd)
-
-        async def take(turns: Any = turns, step: Step = step) -> None:
-            for shopper in turns:
-                await shopper.take(step)
-
-        await asyncio.gather(*(take() for _ in range(SHOPPERS)))
+        await at_most(SHOPPERS, crowd, partial(Shopper.take, step=step))
         after = meter.read()
         spent[step], before = spent_us(before, after, orders), after
     await all_settled(crowd)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from doorbuster.lab.bench.shopper import Shopper
+from doorbuster.platform.pools import at_most
 
 SETTLE_S = 60.0
 LOOKED_AT = 64
@@ -25,7 +26,4 @@ async def all_settled(paid: Sequence[Shopper]) -> None:
 
 async def statuses_of(shoppers: Sequence[Shopper]) -> list[str]:
     """What the page of every order says."""
-    found: list[str] = []
-    for start in range(0, len(shoppers), ASKED_AT_ONCE):
-        found += await asyncio.gather(*(shopper.status() for shopper in shoppers[start : start + ASKED_AT_ONCE]))
-    return found
+    return await at_most(ASKED_AT_ONCE, shoppers, Shopper.status)
