@@ -66,7 +66,7 @@ class FlashSaleService:
         Raises SaleNotFound, SoldOut, LimitReached, SaleNotOpen, AdmissionRequired, AdmissionInvalid,
         IdempotencyKeyReused, Overloaded, Unavailable, OutcomeUnknown.
         """
-        view = self.live.known(request.sale_id) or await self.live.view(request.sale_id)
+        view = self.live.known(request.sale_id) or await self._looked_up(request.sale_id)
         refusal = self.live.refusal(view, request.customer_id, self._platform.clock.now_ms())
         refusal = refusal or self.live.unadmitted(view, request)
         if refusal is not None:
@@ -83,6 +83,14 @@ class FlashSaleService:
             raise
         self._pace.answered(began_s, time_s())
         return claim
+
+    async def _looked_up(self, sale_id: int) -> View:
+        """Of a sale that nobody has asked for here. Raises SaleNotFound, Unavailable: nobody else limits the time."""
+        try:
+            async with asyncio.timeout(self._platform.settings.http.request_timeout_s):
+                return await self.live.view(sale_id)
+        except TimeoutError as silent:
+            raise Unavailable("the sale cannot be looked up in time") from silent
 
     async def claim_many(
         self, requests: Sequence[ClaimRequest], deadline: Deadline | None = None

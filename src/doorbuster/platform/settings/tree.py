@@ -57,8 +57,9 @@ class HttpSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def patience_s(self) -> float:
-        """After that whoever has begun something is told that its outcome is unknown."""
-        return 2 * self.request_timeout_s
+        """After that those whose commit has begun are told that its outcome is unknown. Longer than a request's time
+        limit (and SQLite's busy timeout): what ends by itself says what became of it."""
+        return 1.5 * self.request_timeout_s
 
 
 class SupportSettings(Struct, frozen=True, forbid_unknown_fields=True):

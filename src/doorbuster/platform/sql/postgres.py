@@ -28,6 +28,8 @@ POOL_WAIT_S = 3.0
 STATEMENT_TIMEOUT_MS = 10_000
 LOCK_TIMEOUT_MS = 3_000
 """How long a transaction waits for another's lock before it is refused as Unavailable."""
+GIVING_UP_S = 3.0
+"""What closing a silent connection takes at most (asyncpg waits for two seconds)."""
 ANSWER_S = STATEMENT_TIMEOUT_MS / 1000 + 2
 """A server that has not answered by then does not keep its own time limits: it stands still, or the line is dead."""
 
@@ -156,7 +158,7 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         if self._running:
-            await asyncio.wait(self._running, timeout=STATEMENT_TIMEOUT_MS / 1000)
+            await asyncio.wait(self._running, timeout=ANSWER_S + GIVING_UP_S)
         await self._engine.dispose()
 
 

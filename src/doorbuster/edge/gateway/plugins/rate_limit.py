@@ -11,6 +11,7 @@ from doorbuster.edge.gateway.settings import RateLimit
 from doorbuster.platform.limits.addresses import client_key
 from doorbuster.platform.limits.errors import RateLimited
 from doorbuster.platform.limits.headers import Applied, rate_limit_headers
+from doorbuster.platform.limits.hot import VALUE_MAX
 from doorbuster.platform.limits.port import Decision, Limiter
 
 TURN_S_MAX = 10.0
@@ -45,6 +46,6 @@ def _key(exchange: Exchange, by: str) -> str:
     if by == "route":
         return exchange.route
     if by == "path":
-        return exchange.context.path
+        return exchange.context.path[:VALUE_MAX]
     principal = exchange.principal if by == "user" else None
     return f"user:{principal.account_id}" if principal is not None else f"address:{client_key(exchange.address)}"
