@@ -15,7 +15,7 @@ Places = Annotated[int, Meta(ge=1, le=100_000)]
 
 
 class SheddingSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    enabled: bool = False
+    enabled: bool = True
     """Off: everybody is let in. Round trips are still watched."""
     limit_min: Places = 32
     """Requests under way that are always allowed; below this, group commit would have nothing to group."""
@@ -39,12 +39,6 @@ class SheddingSettings(Struct, frozen=True, forbid_unknown_fields=True):
     browse_percent: Percent = 75
     analytics_percent: Percent = 50
     retry_after_s: Annotated[int, Meta(ge=1, le=3_600)] = 1
-
-    refusals_per_s: Annotated[int, Meta(ge=1, le=1_000_000)] = 2_000
-    """When more are refused than this, a refusal waits for its turn: whoever is told at once comes back at once, and
-    refusing would be all that the server does."""
-    refusal_wait_ms_max: Annotated[int, Meta(ge=0, le=1_000)] = 40
-    """No refusal waits longer."""
 
     def percent_of(self, priority: Priority) -> int:
         match priority:
