@@ -235,3 +235,14 @@ def test_switched_off_it_is_never_full():
     places = [world.shedder.admit(Priority.PAY, "GET /") for _ in range(5)]
     assert all(places) and not world.shedder.is_full
     assert not world.shedder.turns_away(Priority.ANALYTICS)
+
+
+def test_where_everything_is_sold_out_quickly_the_limit_grows_and_where_that_takes_long_it_shrinks():
+    world = World(SETTINGS)
+    for took_s, found in ((0.0001, SETTINGS.limit_max), (0.5, SETTINGS.limit_min)):
+        until_s = world.now_s + 5
+        while world.now_s < until_s:
+            world.serve(took_s, world.shedder.limit, succeeded=False)
+            world.shedder.tick(0.0)
+            world.now_s += 0.05
+        assert world.shedder.limit == found

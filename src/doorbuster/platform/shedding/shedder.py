@@ -130,10 +130,13 @@ class Shedder:
             self._count(place)
 
     def leave(self, place: Place, succeeded: bool) -> None:
-        """Only who succeeded is timed: a refusal is quick and would pass for the shortest round trip."""
-        if place.timed and succeeded:
-            now_s = self._now_s()
-            self._limit.note(place.kind, now_s - place.begun_s, now_s, self._settings())
+        """Only who succeeded may have had the shortest round trip: a refusal is quick."""
+        if place.timed:
+            now_s, settings = self._now_s(), self._settings()
+            if succeeded:
+                self._limit.note(place.kind, now_s - place.begun_s, now_s, settings)
+            else:
+                self._limit.note_failed(now_s - place.begun_s, settings)
         self.step_out(place)
 
     def tick(self, lag_s: float) -> None:
