@@ -127,6 +127,13 @@ class BoundedHttp(HttpToolsProtocol):
             self._place = None
         gate.leave(place, cast("Any", cycle.scope), cycle.response_complete and not cycle.disconnected)
 
+    def on_response_complete(self) -> None:
+        """Gives the place back with the answer: the client's next request may be read before the task is over."""
+        place, self._place = self._place, None
+        if place is not None and self._gate is not None and self._answering is not None:
+            self._gate.leave(place, cast("Any", self._answering.scope), answered=True)
+        super().on_response_complete()
+
     def _shed_now(self, cycle: RequestResponseCycle, gate: Gate) -> None:
         """Refuses without a task. What is still to come of the request is read and thrown away."""
         cycle.response_started = cycle.response_complete = True

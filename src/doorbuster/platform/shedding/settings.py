@@ -15,7 +15,7 @@ Places = Annotated[int, Meta(ge=1, le=100_000)]
 
 
 class SheddingSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    enabled: bool = False
+    enabled: bool = True
     """Off: everybody is let in. Round trips are still watched."""
     limit_min: Places = 352
     """Requests under way that are always allowed. With 4 to 32 commits had little company: half the work."""
