@@ -32,12 +32,9 @@ from doorbuster.edge.gateway.settings import EVERYTHING_LOCAL
 from doorbuster.lab.bench.goods import OneSku, Plenty, open_sale, platform_of
 from doorbuster.lab.bench.messages import AskUsage, Listening, NewSale, OpenSale, Question, ServerPlan, Usage
 from doorbuster.platform.context import Platform
-from doorbuster.platform.http.gate import Gate
 from doorbuster.platform.http.server import bind, server_for
 from doorbuster.platform.http.tokens import KeyRing
 from doorbuster.platform.settings.keys import Key
-from doorbuster.platform.shedding import SHEDDING, Shedder
-from doorbuster.platform.shedding.lag import watch_lag
 from doorbuster.platform.sql.database import Database
 from doorbuster.platform.sql.migrations import migrate
 from doorbuster.platform.sql.open import open_databases
@@ -68,11 +65,9 @@ async def serve(plan: ServerPlan, lines: asyncio.StreamReader) -> None:
         await migrate(database, HISTORY, platform.clock.now_ms())
         kind = StorelessFlashSale if plan.store == "none" else FlashSaleService
         service = kind(platform, database, OneSku(), Plenty())
-        shedder = Shedder(platform.runtime.live(SHEDDING))
-        gate = Gate(shedder) if plan.shedding else None
-        server = server_for(_front(plan, platform, _door(plan, platform, service, database)), gate=gate)
+        server = server_for(_front(plan, platform, _door(plan, platform, service, database)))
         listener = bind("127.0.0.1", 0)
-        watching = asyncio.gather(service.live.watch(), watch_lag(shedder.tick))
+        watching = asyncio.create_task(service.live.watch())
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         gc.collect()
         gc.freeze()  # as `serve` does

@@ -15,7 +15,6 @@ from live_server import UNTIL_S, live_server
 
 TWO = SheddingSettings(
     enabled=True,
-    refusal_wait_ms_max=2,
     limit_min=2,
     limit_initial=2,
     limit_max=2,
@@ -165,6 +164,49 @@ async def test_a_body_that_is_still_to_come_of_who_was_refused_is_thrown_away():
         other.send(more="x-request-id: next\r\n")
         status, headers, _ = await other.answer()
         assert (status, headers["x-request-id"]) == (503, "next")
+
+
+async def test_refusals_without_the_parser_and_with_it_take_turns_on_a_connection():
+    counter, shedder = Counter(), Shedder(lambda: TWO)
+    async with shop(counter, shedder) as connect:
+        inside, other = await connect(), await connect()
+        inside.send()
+        await until(lambda: counter.asked == 1)
+        for number in range(3):
+            other.send(more=f"X-Request-Id: a{number}\r\n")
+            status, headers, body = await other.answer()
+            assert (status, headers["x-request-id"], json.loads(body)["slug"]) == (503, f"a{number}", "overloaded")
+            other.send(more=f"x-request-id: b{number}\r\nx-note: may close\r\nconnection: Keep-Alive, TE\r\n")
+            status, headers, _ = await other.answer()
+            assert (status, headers["x-request-id"]) == (503, f"b{number}")
+        counter.go_on.set()
+        assert (await inside.answer())[0] == 201
+        other.send()
+        assert (await other.answer())[0] == 201
+
+
+async def test_who_was_refused_lately_is_not_idle_yet():
+    counter, shedder = Counter(), Shedder(lambda: TWO)
+    async with live_server([Faces(raw_routes=[counter.route()])], gate=Gate(shedder)) as server:
+        inside = Client(*await asyncio.open_connection("127.0.0.1", server.port))
+        inside.send()
+        await until(lambda: counter.asked == 1)
+        (before,) = server.server.server_state.connections
+        other = Client(*await asyncio.open_connection("127.0.0.1", server.port))
+        other.send()
+        assert (await other.answer())[0] == 503
+        (connection,) = server.server.server_state.connections - {before}
+        connection._give_up()  # the timer of before the refusal
+        connection.timeout_keep_alive_handler()
+        other.send()
+        assert (await other.answer())[0] == 503
+        connection._refused_s -= connection.timeout_keep_alive
+        connection._give_up()
+        assert await other.ended()
+        counter.go_on.set()
+        assert (await inside.answer())[0] == 201
+        other.close()
+        inside.close()
 
 
 async def test_slow_clients_take_nobodys_place():

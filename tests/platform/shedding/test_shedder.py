@@ -215,9 +215,34 @@ def test_whatever_happens_the_limit_keeps_its_bounds_and_urgency_its_order(
     assert world.shedder.limit == SETTINGS.limit_initial
 
 
-def test_few_are_refused_at_once_and_many_in_turn_but_nobody_waits_longer_than_the_bound():
-    world = World(replace(SETTINGS, refusals_per_s=100, refusal_wait_ms_max=40))
-    waits_s = [round(world.shedder.refusal_wait_s(), 6) for _ in range(100)]
-    assert waits_s[:4] == [0.0, 0.01, 0.02, 0.03] and max(waits_s) == 0.04
-    world.now_s += 1
-    assert world.shedder.refusal_wait_s() == 0.0
+def test_who_is_turned_away_is_counted_and_who_finds_room_is_not_yet_let_in():
+    world = World(replace(SETTINGS, limit_min=2, limit_initial=2, limit_max=2))
+    assert not world.shedder.is_full
+    assert not world.shedder.turns_away(Priority.CLAIM)
+    assert world.shedder.under_way == 0
+    inside = world.fill(Priority.PAY)
+    assert len(inside) == 2 and world.shedder.is_full
+    before = world.shedder.snapshot().classes["claim"].refused
+    assert world.shedder.turns_away(Priority.CLAIM)
+    assert world.shedder.snapshot().classes["claim"].refused == before + 1
+    world.shedder.leave(inside[0], succeeded=False)
+    world.shedder.leave(inside[1], succeeded=False)
+    assert not world.shedder.turns_away(Priority.ANALYTICS)
+
+
+def test_switched_off_it_is_never_full():
+    world = World(replace(SETTINGS, enabled=False, limit_min=1, limit_initial=1, limit_max=1))
+    places = [world.shedder.admit(Priority.PAY, "GET /") for _ in range(5)]
+    assert all(places) and not world.shedder.is_full
+    assert not world.shedder.turns_away(Priority.ANALYTICS)
+
+
+def test_where_everything_is_sold_out_quickly_the_limit_grows_and_where_that_takes_long_it_shrinks():
+    world = World(SETTINGS)
+    for took_s, found in ((0.0001, SETTINGS.limit_max), (0.5, SETTINGS.limit_min)):
+        until_s = world.now_s + 5
+        while world.now_s < until_s:
+            world.serve(took_s, world.shedder.limit, succeeded=False)
+            world.shedder.tick(0.0)
+            world.now_s += 0.05
+        assert world.shedder.limit == found

@@ -160,12 +160,16 @@ def overload(
     out: Out = None,
     json: Json = False,
 ) -> None:
-    """A server on SQLite at 1, 2, 5 and 10 times its capacity: durable claims in time, refusals, recovery."""
+    """A shop on SQLite at 1, 2, 5 and 10 times its capacity: what was answered in time, refusals, recovery."""
     from doorbuster.lab.bench.overload import measure_overload
     from doorbuster.lab.bench.stores import run_on_stores
 
     command = f"doorbuster bench overload --seconds {seconds:g}{'' if shedding else ' --no-shedding'}"
-    _finish(run_on_stores(None, lambda stores: measure_overload(stores, seconds, shedding, command, say)), out, json)
+    _finish(
+        run_on_stores(None, lambda stores: measure_overload(stores, seconds, {"enabled": shedding}, command, say)),
+        out,
+        json,
+    )
 
 
 @app.command()

@@ -23,7 +23,6 @@ class ServerPlan(Struct, frozen=True):
     settings: Settings
     token_key: str
     front: Front = "door"
-    shedding: bool = False
 
 
 class Listening(Struct, frozen=True):

@@ -27,8 +27,6 @@ must take something of an answer that it does not read fast enough."""
 HEAD_BYTES_MAX = 64 * 1024
 """Of a request line and headers that come in pieces; a whole one is bounded by what is read at once (256 KiB)."""
 
-REFUSED_AT_ONCE_S = 0.001
-"""A refusal that would wait less does not wait."""
 TOLD_MAX, TOLD_WITHIN_S = 64, 1.0
 """How many connections beyond the bound are kept until they ask and are refused with a 503, and how long at most."""
 HALF_CLOSED_S = 1.0
@@ -56,6 +54,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._gate = gate
         self._place: Place | None = None
         self._shed: RequestResponseCycle | None = None
+        self._refused_s = 0.0
+        """When the last request was refused that the parser has not seen."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
@@ -78,6 +78,8 @@ class BoundedHttp(HttpToolsProtocol):
         if self._is_one_too_many:
             self._refuse(ConnectionsFull())
             return
+        if self._gate is not None and self._gate.is_full and self._refuse_plain(data, self._gate):
+            return
         shed_before = self._shed
         super().data_received(data)
         if self._upgraded:
@@ -92,6 +94,17 @@ class BoundedHttp(HttpToolsProtocol):
             # After requests that were refused on the spot, most of the data was theirs.
             self._note_part(len(data) if self._shed is shed_before else 0)
 
+    def _refuse_plain(self, data: bytes, gate: Gate) -> bool:
+        """Refuses a whole request without parsing it, if that is what it is and there is no room for it."""
+        if self.flow.write_paused or self._state() != "idle":
+            return False
+        refusal = gate.refuse_plain(data)
+        if refusal is None:
+            return False
+        self._refused_s = self.loop.time()
+        self.transport.write(refusal)
+        return True
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if self._gate is None:
             self._answering = cycle  # `cycle` of the connection is the last that has arrived, perhaps not yet begun
@@ -100,11 +113,7 @@ class BoundedHttp(HttpToolsProtocol):
         place = self._gate.admit(cast("Any", cycle.scope))
         if place is None:
             self._answering = self._shed = cycle
-            wait_s = self._gate.shedder.refusal_wait_s()
-            if wait_s < REFUSED_AT_ONCE_S:
-                self._shed_now(cycle, self._gate)
-            else:
-                self.loop.call_later(wait_s, self._shed_now, cycle, self._gate)
+            self._shed_now(cycle, self._gate)
             return
         self._answering, self._place = cycle, place
         cast("Any", cycle.scope)[PLACE] = place
@@ -117,6 +126,13 @@ class BoundedHttp(HttpToolsProtocol):
         if self._place is place:
             self._place = None
         gate.leave(place, cast("Any", cycle.scope), cycle.response_complete and not cycle.disconnected)
+
+    def on_response_complete(self) -> None:
+        """Gives the place back with the answer: the client's next request may be read before the task is over."""
+        place, self._place = self._place, None
+        if place is not None and self._gate is not None and self._answering is not None:
+            self._gate.leave(place, cast("Any", self._answering.scope), answered=True)
+        super().on_response_complete()
 
     def _shed_now(self, cycle: RequestResponseCycle, gate: Gate) -> None:
         """Refuses without a task. What is still to come of the request is read and thrown away."""
@@ -249,7 +265,22 @@ class BoundedHttp(HttpToolsProtocol):
         due_s = self.loop.time() + self.timeout_keep_alive if state == "idle" else self._since_s + self._arrival_s
         self.timeout_keep_alive_task = self.loop.call_at(due_s, self._give_up)
 
+    def timeout_keep_alive_handler(self) -> None:
+        """uvicorn's timer after an answer. Refusals that the parser has not seen leave it as it is."""
+        if not self._was_refused_lately():
+            super().timeout_keep_alive_handler()
+
+    def _was_refused_lately(self) -> bool:
+        """Then an idle connection is not idle for as long as its timer thinks; and gets the rest of its time."""
+        due_s = self._refused_s + self.timeout_keep_alive
+        if self._state() != "idle" or due_s <= self.loop.time():
+            return False
+        self.timeout_keep_alive_task = self.loop.call_at(due_s, self._give_up)
+        return True
+
     def _give_up(self) -> None:
+        if self._was_refused_lately():
+            return
         state = self._state()
         if state in ("head", "body") and self.scope:
             self._refuse(RequestTooSlow())

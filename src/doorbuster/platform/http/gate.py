@@ -14,12 +14,14 @@ from typing import Any
 
 from doorbuster.kernel.errors import Overloaded
 from doorbuster.kernel.priority import priority_of
+from doorbuster.platform.http.plain import plain_request
 from doorbuster.platform.http.problems import problem_of
 from doorbuster.platform.http.raw import FAILED, NO_SNIFFING
 from doorbuster.platform.shedding.shedder import Place, Shedder
 
 _TIMEOUT, _REQUEST_ID = b"x-request-timeout-ms", b"x-request-id"
 _GOOD_REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_TOLD_REQUEST_ID = re.compile(rb"\r\nx-request-id: ([a-z0-9][a-z0-9._-]{0,63})\r\n", re.IGNORECASE)
 _GOOD_TIMEOUT = re.compile(rb"[1-9][0-9]{0,6}")
 _PROCESS = secrets.token_hex(4).encode()
 _numbers = count(1)
@@ -36,17 +38,32 @@ class Gate:
         method, path = scope["method"], scope["path"]
         return self.shedder.admit(priority_of(method, path), _kind(method, path), _left_s(scope))
 
+    @property
+    def is_full(self) -> bool:
+        """Somebody would be refused."""
+        return self.shedder.is_full
+
+    def refuse_plain(self, data: bytes) -> bytes | None:
+        """The whole answer if `data` is a request whose end is plain and for which there is no room."""
+        request = plain_request(data)
+        if request is None or not self.shedder.turns_away(priority_of(*request)):
+            return None
+        told = _TOLD_REQUEST_ID.search(data)
+        return self._refusal(told[1] if told else _new_request_id(), b"\r\n\r\n", has_body=True)
+
     def leave(self, place: Place, scope: Mapping[str, Any], answered: bool) -> None:
         """`answered`: the client has the whole answer."""
         self.shedder.leave(place, answered and FAILED not in scope)
 
     def refusal(self, scope: Mapping[str, Any], keep_alive: bool) -> bytes:
         """The whole answer."""
+        ending = b"\r\n\r\n" if keep_alive else b"\r\nconnection: close\r\n\r\n"
+        return self._refusal(_request_id(scope), ending, has_body=scope["method"] != "HEAD")
+
+    def _refusal(self, request_id: bytes, ending: bytes, has_body: bool) -> bytes:
         if self._retry_after_s != self.shedder.retry_after_s:
             self._write_once(self.shedder.retry_after_s)
-        ending = b"\r\n\r\n" if keep_alive else b"\r\nconnection: close\r\n\r\n"
-        body = b"" if scope["method"] == "HEAD" else self._body
-        return b"%b%b%b%b" % (self._head, _request_id(scope), ending, body)
+        return b"%b%b%b%b" % (self._head, request_id, ending, self._body if has_body else b"")
 
     def _write_once(self, retry_after_s: int) -> None:
         self._retry_after_s = retry_after_s
@@ -76,4 +93,8 @@ def _request_id(scope: Mapping[str, Any]) -> bytes:
     for name, value in scope["headers"]:
         if name == _REQUEST_ID and _GOOD_REQUEST_ID.fullmatch(value):
             return value
+    return _new_request_id()
+
+
+def _new_request_id() -> bytes:
     return b"%b-s%x" % (_PROCESS, next(_numbers))

@@ -44,6 +44,7 @@ class ConcurrencyLimit:
         self._limit = float(settings.limit_initial)
         self._kinds: dict[str, Kind] = {}
         self._stretches: list[float] = []
+        self._stretches_failed: list[float] = []
         self._lag_s = 0.0
         self._in_use_most = 0
         self._measure_again_s = now_s + settings.minimum_kept_ms / 1000
@@ -77,26 +78,35 @@ class ConcurrencyLimit:
         if len(self._stretches) < SAMPLES_MAX:
             self._stretches.append(took_s / max(shortest_s * settings.tolerance, settings.fast_enough_ms / 1000))
 
+    def note_failed(self, took_s: float, settings: SheddingSettings) -> None:
+        """What was answered with an error: sold out, for one. It is quicker than the work, so it shows less of a queue
+        than there is; it is asked only where next to nothing succeeds, as after the first second of a sale."""
+        if len(self._stretches_failed) < SAMPLES_MAX:
+            self._stretches_failed.append(took_s / (settings.fast_enough_ms / 1000))
+
     def lagged(self, lag_s: float) -> None:
         """The event loop came so late."""
         self._lag_s = max(self._lag_s, lag_s)
 
     def turn(self, now_s: float, settings: SheddingSettings) -> None:
         """Works the limit out anew, from what was seen since the last time."""
+        enough = len(self._stretches) >= settings.samples_min
+        stretches = self._stretches if enough else self._stretches_failed
         pressed = self._in_use_most >= self._limit * PRESSED
         if self._lag_s * 1000 > settings.lag_max_ms:
             limit = self._limit * LAGGING
-        elif pressed and len(self._stretches) >= settings.samples_min:
-            limit = self._by_gradient(now_s, settings)
+        elif pressed and len(stretches) >= settings.samples_min:
+            limit = self._by_gradient(stretches, now_s, settings)
         else:
             limit = self._relaxed(pressed, settings)
         self._limit = min(max(limit, float(settings.limit_min)), float(settings.limit_max))
         self.lag_s, self._lag_s = self._lag_s, 0.0
         self._stretches.clear()
+        self._stretches_failed.clear()
         self._in_use_most = 0
 
-    def _by_gradient(self, now_s: float, settings: SheddingSettings) -> float:
-        self.stretch = sorted(self._stretches)[len(self._stretches) // 2]
+    def _by_gradient(self, stretches: list[float], now_s: float, settings: SheddingSettings) -> float:
+        self.stretch = sorted(stretches)[len(stretches) // 2]
         if now_s >= self._measure_again_s:
             # Under lasting pressure the shortest round trip has a queue in it: half the queue shows a shorter one.
             self._measure_again_s = now_s + settings.minimum_kept_ms / 1000

@@ -63,7 +63,6 @@ class Shedder:
         self._limit = ConcurrencyLimit(value, now_s())
         self._window_ends_s = now_s() + value.window_ms / 1000
         self._under_way = 0
-        self._next_refusal_s = 0.0
         self._room = [0] * len(Priority)
         self._inside = [0] * len(Priority)
         self._admitted = [0] * len(Priority)
@@ -79,13 +78,10 @@ class Shedder:
     def limit(self) -> int:
         return self._limit.limit
 
-    def refusal_wait_s(self) -> float:
-        """How long whoever was just refused waits to be told."""
-        now_s, settings = self._now_s(), self._settings()
-        turn_s = max(now_s, self._next_refusal_s)
-        wait_s = min(turn_s - now_s, settings.refusal_wait_ms_max / 1000)
-        self._next_refusal_s = now_s + wait_s + 1 / settings.refusals_per_s
-        return wait_s
+    @property
+    def is_full(self) -> bool:
+        """Somebody would find no room."""
+        return self._under_way >= self._room[-1] and self._settings().enabled
 
     @property
     def retry_after_s(self) -> int:
@@ -94,9 +90,7 @@ class Shedder:
     def admit(self, priority: Priority, kind: str, left_s: float | None = None) -> Place | None:
         """A place, to be given back with `leave`; None if there is no room, or the time that is left is too short."""
         now_s = self._now_s()
-        settings = self._settings()
-        if now_s >= self._window_ends_s or settings is not self._seen:
-            self._turn(now_s, settings)
+        self._turn_if_due(now_s)
         known = self._limit.kind(kind)
         if not self._has_room(priority, known, left_s, 0):
             self._refused[priority] += 1
@@ -105,6 +99,14 @@ class Shedder:
         place = Place(self, priority, known, now_s)
         self._count(place)
         return place
+
+    def turns_away(self, priority: Priority) -> bool:
+        """Whether there is no room; counted as refused then. Asked where a place would be more than is needed."""
+        self._turn_if_due(self._now_s())
+        if self._has_room(priority, None, None, 0):
+            return False
+        self._refused[priority] += 1
+        return True
 
     def would_admit(self, priority: Priority) -> bool:
         """Whether one who is inside already would be let in with this priority. Counted as refused if not."""
@@ -128,10 +130,13 @@ class Shedder:
             self._count(place)
 
     def leave(self, place: Place, succeeded: bool) -> None:
-        """Only who succeeded is timed: a refusal is quick and would pass for the shortest round trip."""
-        if place.timed and succeeded:
-            now_s = self._now_s()
-            self._limit.note(place.kind, now_s - place.begun_s, now_s, self._settings())
+        """Only who succeeded may have had the shortest round trip: a refusal is quick."""
+        if place.timed:
+            now_s, settings = self._now_s(), self._settings()
+            if succeeded:
+                self._limit.note(place.kind, now_s - place.begun_s, now_s, settings)
+            else:
+                self._limit.note_failed(now_s - place.begun_s, settings)
         self.step_out(place)
 
     def tick(self, lag_s: float) -> None:
@@ -172,6 +177,11 @@ class Shedder:
             self._too_late[priority] += 1
             return False
         return True
+
+    def _turn_if_due(self, now_s: float) -> None:
+        settings = self._settings()
+        if now_s >= self._window_ends_s or settings is not self._seen:
+            self._turn(now_s, settings)
 
     def _turn(self, now_s: float, settings: SheddingSettings) -> None:
         if now_s >= self._window_ends_s:
