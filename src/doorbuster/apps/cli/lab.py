@@ -24,6 +24,9 @@ def demo(
     buyers: Annotated[int, typer.Option(min=100, max=200_000)] = 20_000,
     units: Annotated[int, typer.Option(min=10, max=100_000)] = 500,
     seed: Annotated[int, typer.Option(help="Who double-clicks, cheats, and never pays.")] = 1,
+    crowd: Annotated[
+        int, typer.Option(min=0, max=20_000, help="Accounts at the door in the third act; 0 leaves it out.")
+    ] = 1_500,
     data: Data = None,
     json: Json = False,
 ) -> None:
@@ -31,7 +34,8 @@ def demo(
     from doorbuster.lab.demo.run import DemoPlan, run_demo
 
     folder = Path(data) if data else None
-    verdict = run(run_demo(DemoPlan(buyers=buyers, units=units, seed=seed, folder=folder, stay_open=not exit_)))
+    plan = DemoPlan(buyers=buyers, units=units, seed=seed, crowd=crowd, folder=folder, stay_open=not exit_)
+    verdict = run(run_demo(plan))
     if json:
         answer(verdict, as_json=True, words="")
     if not verdict.ok:
@@ -78,7 +82,7 @@ def stampede(
         cheat_share=cheats,
     )
     with LiveView() as view:
-        report = run(run_stampede(plan, crowd, view.show))
+        report = run(run_stampede(plan, crowd, view.progress))
     words = (
         f"{report.sent} sent, {report.claimed} claimed, {report.sold_out} sold out, {report.limited} over limit, "
         f"{report.errors} errors\n"
