@@ -130,7 +130,7 @@ async def test_a_claim_that_is_granted_to_a_cheat_is_seen():
 async def test_an_open_load_counts_what_it_could_not_send():
     async with server(lambda _: answer(200, "{}")) as target:
         load, over = Load(a_cast(target=target), target, lambda _: None), asyncio.Event()
-        took_s = await load.open(200_000, over, 0.5)
+        took_s = await load.open(200_000, 1_000, over, 0.5)
     counts = load.counts
     assert took_s >= 0.5
     assert counts.not_sent > 0
@@ -271,6 +271,7 @@ BROKEN: dict[str, Callable[[Door], Door]] = {
     "oversold": lambda door: replace(door, sold=replace(door.sold, verified=replace(door.sold.verified, oversold=1))),
     "lost": lambda door: replace(door, sold=replace(door.sold, verified=replace(door.sold.verified, lost=1))),
     "goodput": lambda door: replace(door, crowd=replace(door.crowd, trouble=399)),
+    "no overload": lambda door: replace(door, crowd=replace(door.crowd, sent=999)),
     "out of turn": lambda door: replace(door, waiting_room=("place 3 was passed over",)),
     "stolen": lambda door: replace(door, bots=replace(door.bots, stolen=1)),
     "nobody cheated": lambda door: replace(door, bots=replace(door.bots, cheats=0)),

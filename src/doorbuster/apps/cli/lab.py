@@ -25,13 +25,17 @@ def demo(
     units: Annotated[int, typer.Option(min=10, max=100_000)] = 500,
     seed: Annotated[int, typer.Option(help="Who double-clicks, cheats, and never pays.")] = 1,
     crowd: Annotated[
-        int, typer.Option(min=0, max=20_000, help="Accounts at the door in the third act; 0 leaves it out.")
+        int,
+        typer.Option(min=0, max=20_000, help="Accounts at the door in the third act, at least 400; 0 leaves it out."),
     ] = 1_500,
     data: Data = None,
     json: Json = False,
 ) -> None:
     """A flash sale and every order's whole life, from opening to audit: embedded stores, real HTTP and SMTP."""
-    from doorbuster.lab.demo.run import DemoPlan, run_demo
+    from doorbuster.lab.demo.run import CROWD_MIN, DemoPlan, run_demo
+
+    if 0 < crowd < CROWD_MIN:
+        raise typer.BadParameter(f"0, or at least {CROWD_MIN}", param_hint="--crowd")
 
     folder = Path(data) if data else None
     plan = DemoPlan(buyers=buyers, units=units, seed=seed, crowd=crowd, folder=folder, stay_open=not exit_)

@@ -45,7 +45,8 @@ SETTINGS = {
 }
 
 
-DOOR_UNITS = 200
+DOOR_UNITS, CROWD_MIN = 200, 400
+"""Of the third act: a crowd that is not larger than what is sold is none."""
 
 
 class DemoPlan(Struct, frozen=True, kw_only=True):
@@ -53,7 +54,7 @@ class DemoPlan(Struct, frozen=True, kw_only=True):
     units: int = 500
     seed: int = 1
     crowd: int = 1_500
-    """Accounts at the door in the third act; 0: two acts are enough."""
+    """Accounts at the door in the third act, at least CROWD_MIN; 0: two acts are enough."""
     folder: Path | None = None
     stay_open: bool = True
 

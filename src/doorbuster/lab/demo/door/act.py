@@ -166,7 +166,7 @@ class DoorAct:
 
         with DoorView(self._console, load, played.buying, room, lambda: trouble.breaker[0]) as view:
             view.offered_per_s = played.offered
-            offering = asyncio.create_task(load.open(played.offered, over, RUSH_S_MAX))
+            offering = asyncio.create_task(load.open(played.offered, played.capacity_before[0], over, RUSH_S_MAX))
             try:
                 await beside(suffer(), room.follow(), room.keep(), trouble.watch(), view.keep(), coming_late)
             finally:
@@ -177,7 +177,8 @@ class DoorAct:
     async def _settle(self, played: Played, room: Room, http: Pool) -> None:
         """Who still waits goes on looking; until every unit is sold and paid for, or time is up."""
         over = asyncio.Event()
-        lull = asyncio.create_task(self._load(played).open(played.capacity_before[0] * LULL, over, SETTLE_S_MAX))
+        capacity = played.capacity_before[0]
+        lull = asyncio.create_task(self._load(played).open(capacity * LULL, capacity, over, SETTLE_S_MAX))
         self._tell("the crowd goes; unpaid units come back for those who wait")
 
         async def settle() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from random import Random
 from typing import Any
@@ -21,6 +22,7 @@ PAY_PAUSE_S = (1.0, 2.0)
 """Between two tries to pay, as Retry-After asks."""
 WATCH_S = (0.5, 1.0)
 """Between two looks of somebody for whom it was sold out."""
+DOUBTS_S_MAX = 5.0
 NEVER_PAYS_ONE_IN = 5
 """Of the first half: so their units come back while others wait."""
 
@@ -45,7 +47,10 @@ class Buying:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Sends everybody home."""
+        """Sends everybody home; whoever does not know yet what became of their claim may ask a little longer."""
+        give_up_s = time.monotonic() + DOUBTS_S_MAX
+        while self.ledger.doubts() and self._tasks and time.monotonic() < give_up_s:
+            await asyncio.sleep(0.1)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

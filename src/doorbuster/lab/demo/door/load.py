@@ -19,7 +19,9 @@ from doorbuster.lab.stampede.target import Target
 from doorbuster.lab.stampede.wire import problem_slug
 
 CLOSED_CONNECTIONS = 64
-OPEN_CONNECTIONS = 512
+CONNECTIONS_MIN, CONNECTIONS_MAX, CONNECTIONS_S = 256, 2_048, 0.5
+"""Of an open load: half a second of the capacity. A refusal is held back for about as long, so that they let through
+about as many refusals as the shop can give answers."""
 WAITING_MAX = 128
 """Requests that wait for a connection here; more would only be older when they are sent."""
 PATIENCE_S = PATIENCE_MS / 1000
@@ -72,11 +74,12 @@ class Load:
             await self._ended(5.0)
         return took_s
 
-    async def open(self, per_s: float, over: asyncio.Event, at_most_s: float) -> float:
+    async def open(self, per_s: float, capacity_per_s: float, over: asyncio.Event, at_most_s: float) -> float:
         """`per_s` until `over` is set, or time is up. Seconds it took."""
-        limits = LaneLimits(OPEN_CONNECTIONS, WAITING_MAX, timeout_s=2 * PATIENCE_S, wait_s=PATIENCE_S)
+        connections = min(CONNECTIONS_MAX, max(CONNECTIONS_MIN, int(capacity_per_s * CONNECTIONS_S)))
+        limits = LaneLimits(connections, WAITING_MAX, timeout_s=2 * PATIENCE_S, wait_s=PATIENCE_S)
         async with Lanes(self._target, limits) as lanes:
-            await lanes.warm(OPEN_CONNECTIONS)
+            await lanes.warm(connections)
             begun_s = last_s = time.monotonic()
             owed = 0.0
             while not over.is_set() and last_s - begun_s < at_most_s:

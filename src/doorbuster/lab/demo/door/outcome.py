@@ -11,6 +11,8 @@ from doorbuster.lab.stampede import Verification
 
 GOODPUT_MIN = 0.5
 """Of the capacity, while things break: on two cores the crowd itself and the refusals take their share of them."""
+LOAD, GOODPUT = "door: more than it can carry", f"door: goodput, at least {GOODPUT_MIN:.0%}"
+"""These two lines depend on the machine, and on who else uses it."""
 Line = tuple[str, object, Sequence[str], bool]
 
 
@@ -118,29 +120,26 @@ class Door(Struct, frozen=True):
 def lines_of(door: Door) -> Sequence[Line]:
     crowd, sold, bots = door.crowd, door.sold, door.bots
     verified = sold.verified
-    offered = f"{crowd.offered:.0f}/s offered, {crowd.sent:.0f}/s sent ({crowd.multiple:.1f} × capacity)"
+    load = f"{crowd.offered:.0f}/s offered, {crowd.sent:.0f}/s could be sent: {crowd.multiple:.1f} × capacity"
     alone = f"{crowd.capacity_good:.0f}/s at capacity ({crowd.capacity_good_after:.0f} in the end)"
     kept = f"{alone}, {crowd.calm:.0f}/s under the crowd, {crowd.trouble:.0f}/s while things broke: {crowd.kept:.0%}"
-    lot = f"{bots.let_in} of {bots.accounts} accounts let in, at most {bots.most} by chance; {bots.claimed} claimed"
-    cheats = f"{bots.cheats} tries: bare, forged, borrowed, used; {bots.stolen} claims"
+    lot = f"{bots.let_in} of {bots.accounts} accounts let in, {bots.most} at most; {bots.claimed} claimed"
+    cheats = f"{bots.cheats} tries (none, forged, borrowed, used), {bots.stolen} claims"
     again = "closed again" if door.breaker_closed else "not closed"
     breaker = f"opened {door.breaker_opened} times, {again}; {sum(door.payments_refused.values())} tries to pay refused"
     limited = f"{bots.limited_before:.0f} → {bots.limited_after:.0f} bots' requests refused per second"
-    order = f"{door.released} of {door.tickets} let in, the lot checked with its seed"
+    order = f"{door.released} of {door.tickets} let in; the lot checked with its seed"
+    copies = f"{door.flushed} copies forgotten, {door.loaded_again} read again"
     problems = (*door.problems, *verified.problems)
     return (
         ("door: units sold and paid", f"{sold.paid} of {sold.units}", problems, sold.ok and not door.problems),
         ("door: oversold, claims lost", f"{verified.oversold}, {verified.lost}", (), verified.ok),
-        (f"door: goodput at least {GOODPUT_MIN:.0%}", f"{kept}; {offered}", (), crowd.kept >= GOODPUT_MIN),
-        ("door: let in by place, places by lot", order, door.waiting_room, not door.waiting_room),
-        ("door: no claim without one's own admission", cheats, (), bots.cheats_ok),
-        ("door: bots got no more than chance gives", lot, (), bots.lot_ok),
-        ("door: limit changed while running", limited, (), bots.limit_ok),
-        ("door: payments' breaker", breaker, (), door.breaker_opened > 0 and door.breaker_closed),
-        (
-            "door: cache flushed",
-            f"{door.flushed} copies forgotten, {door.loaded_again} read again",
-            (),
-            door.flushed > 0 and door.loaded_again > 0,
-        ),
+        (LOAD, load, (), crowd.multiple >= 1),
+        (GOODPUT, kept, (), crowd.kept >= GOODPUT_MIN),
+        ("door: let in by place, by lot", order, door.waiting_room, not door.waiting_room),
+        ("door: no claim without an admission", cheats, (), bots.cheats_ok),
+        ("door: bots get what chance gives", lot, (), bots.lot_ok),
+        ("door: a limit changed", limited, (), bots.limit_ok),
+        ("door: the payments' breaker", breaker, (), door.breaker_opened > 0 and door.breaker_closed),
+        ("door: the cache flushed", copies, (), door.flushed > 0 and door.loaded_again > 0),
     )

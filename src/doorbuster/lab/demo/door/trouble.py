@@ -58,7 +58,7 @@ class Trouble:
         await self._slow(misbehaviour)
         await asyncio.sleep(SLOW_S)
         await asyncio.to_thread(self._simulator.kill)
-        self._tell("the payment provider is killed: payments are refused at once, claims go on")
+        self._tell("the payment provider is killed; claims go on")
         await asyncio.sleep(DEAD_S)
         self.loads_before = await self._controls.loads()
         self.flushed = await self._controls.flush()
@@ -73,8 +73,12 @@ class Trouble:
 
     async def watch(self) -> None:
         """Keeps `breaker` as it is, until cancelled. Raises ShopFailed."""
+        told = False
         while True:
             self.breaker = await self._controls.breaker()
+            if not told and self.breaker[1] > self.opened_before and "trouble" in self.marks:
+                self._tell("too many calls are slow or fail: the breaker opens, payments are refused at once")
+                told = True
             await asyncio.sleep(0.1)
 
     async def _slow(self, misbehaviour: Mapping[str, Any]) -> None:
