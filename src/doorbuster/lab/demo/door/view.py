@@ -13,7 +13,7 @@ from doorbuster.lab.demo.door.following import Room
 from doorbuster.lab.demo.door.load import Load
 from doorbuster.lab.demo.view import LiveTable
 
-LOOK_EVERY_S = 0.1
+LOOK_EVERY_S = 0.25
 COLUMNS = (
     "offered/s",
     "sent/s",
