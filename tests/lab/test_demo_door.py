@@ -261,6 +261,7 @@ def test_a_good_act_is_ok():
     door = Door.judged(a_door())
     assert (door.ok, door.failed) == (True, [])
     assert door.crowd.multiple == 2.5
+    assert door.crowd.held == 600 / 700
     assert door.crowd.kept == 600 / 800, "the lower of the capacities, before and after"
 
 
@@ -270,7 +271,8 @@ BROKEN: dict[str, Callable[[Door], Door]] = {
     "broke off": lambda door: replace(door, problems=("broke off",)),
     "oversold": lambda door: replace(door, sold=replace(door.sold, verified=replace(door.sold.verified, oversold=1))),
     "lost": lambda door: replace(door, sold=replace(door.sold, verified=replace(door.sold.verified, lost=1))),
-    "goodput": lambda door: replace(door, crowd=replace(door.crowd, trouble=399)),
+    "goodput falls": lambda door: replace(door, crowd=replace(door.crowd, trouble=349)),
+    "goodput is little all the time": lambda door: replace(door, crowd=replace(door.crowd, calm=240, trouble=239)),
     "no overload": lambda door: replace(door, crowd=replace(door.crowd, sent=999)),
     "out of turn": lambda door: replace(door, waiting_room=("place 3 was passed over",)),
     "stolen": lambda door: replace(door, bots=replace(door.bots, stolen=1)),
