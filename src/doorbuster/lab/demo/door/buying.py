@@ -18,7 +18,7 @@ from doorbuster.lab.stampede.wire import classify
 
 PAUSE_S = (0.2, 0.5)
 """Between two tries to claim."""
-PAY_PAUSE_S = (1.0, 2.0)
+PAY_PAUSE_S = (1.5, 3.0)
 """Between two tries to pay, as Retry-After asks."""
 WATCH_S = (0.5, 1.0)
 """Between two looks of somebody for whom it was sold out."""

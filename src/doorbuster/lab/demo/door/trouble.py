@@ -22,6 +22,7 @@ SLOW_S, SLOW_MS = 2.0, (1_200, 2_000)
 DEAD_S = 0.6
 """Before the flush, before the limit, and before it is started again."""
 CLOSED_WITHIN_S = 6.0
+WATCH_EVERY_S = 0.2
 LIMIT_SHARES = 3
 """So many times its share of the capacity may an account ask for when the limit has been tightened."""
 
@@ -79,7 +80,7 @@ class Trouble:
             if not told and self.breaker[1] > self.opened_before and "trouble" in self.marks:
                 self._tell("too many calls are slow or fail: the breaker opens, payments are refused at once")
                 told = True
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(WATCH_EVERY_S)
 
     async def _slow(self, misbehaviour: Mapping[str, Any]) -> None:
         wish = msgspec.json.encode({**misbehaviour, "slow": True, "slow_ms": SLOW_MS})
