@@ -49,7 +49,7 @@ def live_routes(shop: Shop) -> list[LiveRoute]:
 @pytest.fixture
 def api(shop: Shop, raw_routes: list[RawRoute], live_routes: list[LiveRoute]) -> Litestar:
     routes = [route for context in shop.contexts for route in context.faces().routes]
-    routes += operation_routes(shop.platform.neighbours, shedder_of(shop))
+    routes += operation_routes(shop.platform.neighbours, shedder_of(shop), shop.catalog.copies)
     return build_api(routes, raw_routes, everything_ready, live_routes)
 
 

@@ -462,7 +462,7 @@ async def _routes_of_the_app(settings: Settings) -> list[Route]:
         faces = [context.faces() for context in shop.contexts]
         raw = [route for face in faces for route in face.raw_routes]
         live = [route for face in faces for route in face.live_routes]
-        operations = operation_routes(shop.platform.neighbours, shedder_of(shop))
+        operations = operation_routes(shop.platform.neighbours, shedder_of(shop), shop.catalog.copies)
         api = build_api([*(route for face in faces for route in face.routes), *operations], raw, ready, live)
         found = [
             Route(method, getattr(route, "path_format", route.path), roles_of(handler))

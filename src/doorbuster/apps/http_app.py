@@ -45,7 +45,7 @@ def build_door(shop: Shop, ready: Ready, shedder: Shedder) -> Door:
     raw_routes = [route for face in faces for route in face.raw_routes]
     live_routes = [route for face in faces for route in face.live_routes]
     routes = [route for face in faces for route in face.routes]
-    routes += operation_routes(shop.platform.neighbours, shedder)
+    routes += operation_routes(shop.platform.neighbours, shedder, shop.catalog.copies)
     api = build_api(routes, raw_routes, ready, live_routes)
     http, clock = shop.settings.http, shop.platform.clock
     features = shop.platform.runtime.live(FEATURES)

@@ -12,7 +12,8 @@ class Priority(IntEnum):
     PAY = 0
     """Payments, refunds and what providers call back; and the questions whether the process is well."""
     CLAIM = 1
-    """Claims, carts, orders, log-ins: whatever is on the way to a purchase, and every other change."""
+    """Claims, carts, orders, log-ins: whatever is on the way to a purchase, and every other change; and what operators
+    look at, who need it most when the shop is full."""
     BROWSE = 2
     """Looking at things."""
     ANALYTICS = 3
@@ -24,6 +25,7 @@ _ANALYTICS = re.compile(
     r"/(?:docs|openapi\.json|problems)"
     r"|/v1/(?:merchant/|stock|warehouses|notifications/dead|statement|reports|audit|exports|metrics)"
 )
+_OPERATION = re.compile(r"/v1/(?:admin|config)(?:/|\Z)")
 _READS = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
@@ -31,6 +33,6 @@ def priority_of(method: str, path: str) -> Priority:
     """Of a request to the shop's own API. A route of the gateway may say otherwise; a caller may not."""
     if _PAY.match(path):
         return Priority.PAY
-    if method not in _READS:
+    if method not in _READS or _OPERATION.match(path):
         return Priority.CLAIM
     return Priority.ANALYTICS if _ANALYTICS.match(path) else Priority.BROWSE

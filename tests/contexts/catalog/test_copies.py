@@ -299,3 +299,22 @@ async def test_preloaded_before_a_sale(open_process: OpenProcess, monkeypatch: p
     assert await shop.service.product(None, product.id) == product
     assert asked == []
     assert shop.copies.products.stats.local_hits == 1
+
+
+async def test_flushed_it_is_read_from_the_database_and_kept_again(
+    open_process: OpenProcess, monkeypatch: pytest.MonkeyPatch
+):
+    shop = await open_process()
+    product = await shop.service.create(MERCHANT, "k", draft())
+    asked = count_reads(monkeypatch)
+    await shop.service.product(None, product.id)
+    await shop.service.categories()
+    kept = sum(cache.entries() for cache in shop.copies.named().values())
+    flushed = await shop.copies.flush()
+    assert (flushed.local, flushed.complete) == (kept, True)
+    assert kept >= 1
+    assert sum(cache.entries() for cache in shop.copies.named().values()) == 0
+    before = len(asked)
+    for _ in range(3):
+        assert await shop.service.product(None, product.id) == product
+    assert len(asked) == before + 1

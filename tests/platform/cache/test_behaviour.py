@@ -173,3 +173,27 @@ async def test_cleared_is_gone_and_reads_under_way_are_not_kept(process: Process
     source.gate.set()
     await slow
     assert process.cache.stats.refused == 1
+
+
+async def test_flushed_is_gone_from_every_tier_and_is_read_again(process: Process, source: Source):
+    for key in ("1", "2"):
+        source.write(key, "tea")
+        await process.cache.get_or_load(key, source.load(key))
+    assert process.cache.entries() == 2
+    flushed = await process.cache.flush()
+    assert (flushed.local, flushed.redis in (None, 2), flushed.complete) == (2, True, True)
+    assert process.cache.entries() == 0
+    assert await process.cache.get("1") is None
+    assert await process.cache.get_or_load("1", source.load("1")) == Ware("tea", 1)
+    assert source.asked == 3
+
+
+async def test_what_is_being_read_while_it_is_flushed_is_not_kept(process: Process, source: Source):
+    source.write("1", "tea")
+    source.gate.clear()
+    slow = asyncio.create_task(process.cache.get_or_load("1", source.load("1")))
+    await source.reading.wait()
+    await process.cache.flush()
+    source.gate.set()
+    assert await slow == Ware("tea", 1)
+    assert await process.cache.get("1") is None

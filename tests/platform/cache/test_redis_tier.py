@@ -187,6 +187,36 @@ async def test_flushed(mortal: Process, own_redis: RedisServer, source: Source):
     await plain.close()
 
 
+async def test_flushing_leaves_others_keys_alone_and_stops_at_its_bound(
+    mortal: Process, own_redis: RedisServer, monkeypatch
+):
+    plain = Redis(own_redis.url)
+    for number in range(50):
+        await plain.command("HSET", f"c:{number}", "body", "x")
+    await plain.command("SET", "other:1", "precious")
+    monkeypatch.setattr(redis_tier, "SCAN_COUNT", 1)
+    monkeypatch.setattr(redis_tier, "SCANS_MAX", 1)
+    first = await mortal.cache.flush()
+    assert (first.redis is not None and first.redis < 50, first.complete) == (True, False)
+    monkeypatch.setattr(redis_tier, "SCANS_MAX", 10_000)
+    rest = await mortal.cache.flush()
+    assert (first.redis or 0) + (rest.redis or 0) == 50
+    assert rest.complete
+    assert await plain.command("KEYS", "*") == ["other:1"]
+    await plain.close()
+
+
+async def test_flushing_without_redis_empties_the_process_and_says_so(
+    mortal: Process, own_redis: RedisServer, source: Source
+):
+    source.write("1", "tea")
+    await mortal.cache.preload("1", source.load("1"))
+    own_redis.stop()
+    flushed = await mortal.cache.flush()
+    assert (flushed.local, flushed.redis, flushed.complete) == (1, None, False)
+    assert mortal.cache.entries() == 0
+
+
 async def test_full(mortal: Process, own_redis: RedisServer, source: Source):
     plain = Redis(own_redis.url)
     source.write("1", "tea")

@@ -24,14 +24,22 @@ def demo(
     buyers: Annotated[int, typer.Option(min=100, max=200_000)] = 20_000,
     units: Annotated[int, typer.Option(min=10, max=100_000)] = 500,
     seed: Annotated[int, typer.Option(help="Who double-clicks, cheats, and never pays.")] = 1,
+    crowd: Annotated[
+        int,
+        typer.Option(min=0, max=20_000, help="Accounts at the door in the third act, at least 400; 0 leaves it out."),
+    ] = 1_500,
     data: Data = None,
     json: Json = False,
 ) -> None:
     """A flash sale and every order's whole life, from opening to audit: embedded stores, real HTTP and SMTP."""
-    from doorbuster.lab.demo.run import DemoPlan, run_demo
+    from doorbuster.lab.demo.run import CROWD_MIN, DemoPlan, run_demo
+
+    if 0 < crowd < CROWD_MIN:
+        raise typer.BadParameter(f"0, or at least {CROWD_MIN}", param_hint="--crowd")
 
     folder = Path(data) if data else None
-    verdict = run(run_demo(DemoPlan(buyers=buyers, units=units, seed=seed, folder=folder, stay_open=not exit_)))
+    plan = DemoPlan(buyers=buyers, units=units, seed=seed, crowd=crowd, folder=folder, stay_open=not exit_)
+    verdict = run(run_demo(plan))
     if json:
         answer(verdict, as_json=True, words="")
     if not verdict.ok:
@@ -78,7 +86,7 @@ def stampede(
         cheat_share=cheats,
     )
     with LiveView() as view:
-        report = run(run_stampede(plan, crowd, view.show))
+        report = run(run_stampede(plan, crowd, view.progress))
     words = (
         f"{report.sent} sent, {report.claimed} claimed, {report.sold_out} sold out, {report.limited} over limit, "
         f"{report.errors} errors\n"

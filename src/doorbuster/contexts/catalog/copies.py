@@ -7,7 +7,7 @@ never taken from here.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from doorbuster.platform.breaker.breaker import monotonic_ms
 from doorbuster.platform.bus.outbox import type_of
 from doorbuster.platform.cache.codec import Codec
 from doorbuster.platform.cache.following import Follower
-from doorbuster.platform.cache.port import Cache
+from doorbuster.platform.cache.port import Cache, Flushed
 from doorbuster.platform.cache.redis_tier import RedisTier
 from doorbuster.platform.cache.settings import LISTS, PRODUCTS
 from doorbuster.platform.cache.tiered import TieredCache
@@ -56,6 +56,16 @@ class Copies:
     def forget_lists(self) -> None:
         self.pages.clear()
         self.categories.clear()
+
+    async def flush(self) -> Flushed:
+        """Empties this process' copies, and Redis for all. Other processes keep what they have in themselves."""
+        products = await self.products.flush()
+        lists = self.pages.clear() + self.categories.clear()
+        return Flushed(products.local + lists, products.redis, products.complete)
+
+    def named(self) -> Mapping[str, Cache[Any]]:
+        """For operators."""
+        return {"products": self.products, "pages": self.pages, "categories": self.categories}
 
     async def _settle(self) -> bool:
         return await self.products.settle()

@@ -1,4 +1,4 @@
-"""The demo from the opening of the shop to the verdict: two acts, and the proof."""
+"""The demo from the opening of the shop to the verdict: three acts, and the proof."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import Struct
 from rich.console import Console
 
+from doorbuster.lab.demo.door.act import DoorAct
 from doorbuster.lab.demo.life import SecondAct
 from doorbuster.lab.demo.mail import Mailboxes, mail_catcher
 from doorbuster.lab.demo.sale import FirstAct
@@ -44,10 +45,16 @@ SETTINGS = {
 }
 
 
+DOOR_UNITS, CROWD_MIN = 200, 400
+"""Of the third act: a crowd that is not larger than what is sold is none."""
+
+
 class DemoPlan(Struct, frozen=True, kw_only=True):
     buyers: int = 20_000
     units: int = 500
     seed: int = 1
+    crowd: int = 1_500
+    """Accounts at the door in the third act, at least CROWD_MIN; 0: two acts are enough."""
     folder: Path | None = None
     stay_open: bool = True
 
@@ -56,6 +63,7 @@ class _World(Struct, frozen=True):
     """The processes of the demo."""
 
     shop: ShopProcess
+    simulator: SimulatorProcess
     mailboxes: Mailboxes
     server: MerchantServer
 
@@ -92,7 +100,7 @@ async def _open_world(plan: DemoPlan, folder: Path) -> AsyncGenerator[_World]:
         server = await stack.enter_async_context(merchant_server())
         environment = {**SETTINGS, **mailboxes.settings}
         running = shop_process(folder, simulator.base_url, folder / "serve.log", _port(), environment)
-        yield _World(await stack.enter_async_context(running), mailboxes, server)
+        yield _World(await stack.enter_async_context(running), simulator, mailboxes, server)
 
 
 async def _tell(plan: DemoPlan, world: _World, console: Console, password: str) -> Verdict:
@@ -105,21 +113,25 @@ async def _tell(plan: DemoPlan, world: _World, console: Console, password: str) 
         merchant, admin = await sale.prepare(http, plan.buyers)
         await sale.rush()
         act(console, "Act two: every order's whole life, while the last unpaid units come back on sale")
+        door = DoorAct(shop, world.simulator, MISBEHAVIOUR, console, admin, DOOR_UNITS, plan.seed)
         life = SecondAct(shop, world.mailboxes, world.server, console, (merchant, admin), password)
         playing = asyncio.create_task(life.play(http, shopper))
         try:
-            counts = await sale.settle(shopper)
-            await playing
+            counts, _, _ = await asyncio.gather(sale.settle(shopper), playing, door.prepare(plan.crowd))
         finally:
             playing.cancel()
+        if plan.crowd:
+            act(console, "Act three: a waiting room, ten times the capacity, bots, and a provider that dies")
+            await door.play()
         act(console, "The proof")
         step(console, "Every acknowledgement against the public API, every row against every other")
         verification = await sale.verify()
         audit = await shop.command("audit", "--simulator", shop.simulator_url)
         captures = await captured_at_provider(shop.simulator_url, sale.order_ids)
         judged = await life.judge(shop.simulator_url)
+        held = await door.judge() if plan.crowd else None
     seconds = time.monotonic() - started_s
-    verdict = Verdict.of(plan.units, counts, verification, captures, audit, judged, seconds)
+    verdict = Verdict.of(plan.units, counts, verification, captures, audit, judged, seconds, held)
     print_verdict(console, verdict, audit)
     return verdict
 

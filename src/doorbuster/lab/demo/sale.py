@@ -69,7 +69,7 @@ class FirstAct:
         words = "one in five double-clicks, one in twenty cheats"
         step(self._console, f"{len(self._buyers)} buyers arrive within {STAMPEDE_S:.0f} s; {words}")
         with LiveView(self._console, self._units) as view:
-            load = await rush(self._planned, self._buyers, self._ledger, view.show)
+            load = await rush(self._planned, self._buyers, self._ledger, view.progress)
         refused = ", ".join(f"{count} {slug}" for slug, count in sorted(load.refused_by_slug.items()))
         step(
             self._console,

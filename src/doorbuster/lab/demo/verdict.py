@@ -9,6 +9,7 @@ from msgspec import Struct
 from rich.console import Console
 from rich.markup import escape
 
+from doorbuster.lab.demo.door.outcome import MEASURED, Door, Line, lines_of
 from doorbuster.lab.demo.life import Life
 from doorbuster.lab.stampede import Verification
 
@@ -31,6 +32,8 @@ class Verdict(Struct, frozen=True):
     orders_by_status: Mapping[str, int]
     audit_ok: bool
     life: Life
+    door: Door | None
+    """None: that act was not played."""
     seconds: float
 
     @classmethod
@@ -43,11 +46,13 @@ class Verdict(Struct, frozen=True):
         audit: Mapping[str, Any],
         life: Life,
         seconds: float,
+        door: Door | None,
     ) -> Verdict:
         paid = orders_by_status.get("paid", 0)
         sold = paid == units == captures and verification.ok and verification.oversold == 0
+        held = door is None or door.ok
         return cls(
-            ok=sold and life.ok and bool(audit["ok"]),
+            ok=held and sold and life.ok and bool(audit["ok"]),
             units=units,
             sold=paid,
             oversold=verification.oversold,
@@ -59,6 +64,7 @@ class Verdict(Struct, frozen=True):
             orders_by_status=dict(orders_by_status),
             audit_ok=bool(audit["ok"]),
             life=life,
+            door=door,
             seconds=round(seconds, 1),
         )
 
@@ -68,14 +74,15 @@ def print_verdict(console: Console, verdict: Verdict, audit: Mapping[str, Any]) 
     for check in audit["checks"]:
         _line(console, check["name"], check["detail"], check.get("breaches", ()), good=check["ok"])
     console.print()
-    for name, value, wrong, good in (*_of_sale(verdict), *_of_life(verdict.life)):
+    for name, value, wrong, good in (*_of_sale(verdict), *_of_life(verdict.life), *_of_door(verdict.door)):
         _line(console, name, value, wrong, good=good, style="bold")
     words = "everything holds" if verdict.audit_ok else "broken"
     _line(console, "audit", words, (), good=verdict.audit_ok, style="bold")
     console.print(f"\n  [bold]{'PROVEN' if verdict.ok else 'NOT PROVEN'}[/] in {verdict.seconds} s")
 
 
-Line = tuple[str, object, Sequence[str], bool]
+def _of_door(door: Door | None) -> Sequence[Line]:
+    return () if door is None else lines_of(door)
 
 
 def _of_sale(verdict: Verdict) -> Sequence[Line]:
@@ -110,7 +117,7 @@ def _of_life(life: Life) -> Sequence[Line]:
 
 
 def _line(console: Console, name: str, value: object, wrong: Sequence[str], *, good: bool, style: str = "none") -> None:
-    sign = "[green]✓[/]" if good else "[red]✗[/]"
+    sign = "[green]✓[/]" if good else "[yellow]![/]" if name in MEASURED else "[red]✗[/]"
     console.print(f"  {sign} [{style}]{escape(f'{name:<{WIDTH}}')}[/] {escape(str(value))}", soft_wrap=True)
     for words in wrong:
         console.print(f"      {escape(words)}", soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -22,17 +23,17 @@ _COLOURS = {
     "parcel": "cyan",
     "returns": "green",
     "post": "blue",
+    "door": "red",
 }
 _COLUMNS = ("arrived", "in flight", "claimed", "sold out", "over limit", "errors", "p50 ms", "p99 ms", "answers/s")
 
 
-class LiveView:
-    """A table that is redrawn on a terminal, and a line a second elsewhere."""
+class LiveTable:
+    """One row that is redrawn on a terminal, and a line a second elsewhere."""
 
-    def __init__(self, console: Console | None = None, units: int | None = None) -> None:
-        self._console = console or Console(stderr=True)
-        self._units = units
-        self._live = Live(console=self._console, refresh_per_second=8) if self._console.is_terminal else None
+    def __init__(self, console: Console, names: Sequence[str]) -> None:
+        self._console, self._names = console, names
+        self._live = Live(console=console, refresh_per_second=8) if console.is_terminal else None
         self._said_s = 0.0
 
     def __enter__(self) -> Self:
@@ -46,19 +47,35 @@ class LiveView:
         if self._live:
             self._live.stop()
 
-    def show(self, progress: Progress) -> None:
-        if self._live:
-            self._live.update(self._table(progress))
-        elif time.monotonic() - self._said_s >= 1.0:
-            self._said_s = time.monotonic()
-            values = zip(self._names(), self._values(progress), strict=True)
-            self._console.print("    " + ", ".join(f"{name} {value}" for name, value in values), soft_wrap=True)
+    def due(self) -> bool:
+        """Whether it is time to show something."""
+        return self._live is not None or time.monotonic() - self._said_s >= 1.0
 
-    def _names(self) -> tuple[str, ...]:
-        return (*_COLUMNS, "units left") if self._units is not None else _COLUMNS
+    def show(self, *values: str) -> None:
+        self._said_s = time.monotonic()
+        if self._live is None:
+            named = zip(self._names, values, strict=True)
+            self._console.print("    " + ", ".join(f"{name} {value}" for name, value in named), soft_wrap=True)
+            return
+        table = Table(box=None, padding=(0, 2))
+        for name in self._names:
+            table.add_column(name, justify="right")
+        table.add_row(*values)
+        self._live.update(table)
 
-    def _values(self, seen: Progress) -> list[str]:
-        values = [
+
+class LiveView(LiveTable):
+    """Of a stampede."""
+
+    def __init__(self, console: Console | None = None, units: int | None = None) -> None:
+        super().__init__(console or Console(stderr=True), _COLUMNS if units is None else (*_COLUMNS, "units left"))
+        self._units = units
+
+    def progress(self, seen: Progress) -> None:
+        if not self.due():
+            return
+        left = () if self._units is None else (f"{max(0, self._units - seen.claimed)}",)
+        self.show(
             f"{seen.arrived}",
             f"{seen.in_flight}",
             f"{seen.claimed}",
@@ -68,17 +85,8 @@ class LiveView:
             f"{seen.p50_ms:.1f}",
             f"{seen.p99_ms:.1f}",
             f"{seen.per_s:.0f}",
-        ]
-        if self._units is not None:
-            values.append(f"{max(0, self._units - seen.claimed)}")
-        return values
-
-    def _table(self, seen: Progress) -> Table:
-        table = Table(box=None, padding=(0, 2))
-        for name in self._names():
-            table.add_column(name, justify="right")
-        table.add_row(*self._values(seen))
-        return table
+            *left,
+        )
 
 
 class Teller:

@@ -28,6 +28,15 @@ class CacheStats(Struct):
     redis_failures: int = 0
 
 
+class Flushed(Struct, frozen=True):
+    """How many copies there were. `redis`: None where there is no such tier, or it could not be reached."""
+
+    local: int
+    redis: int | None
+    complete: bool
+    """False: Redis was away, or holds more than is taken in one go. Ask again."""
+
+
 class Change(Protocol[New]):
     """Under way, by this process."""
 
@@ -65,6 +74,14 @@ class Cache(Protocol[T]):
         """Whether every tier has heard of everything that was forgotten. Never raises because Redis is away."""
         ...
 
-    def clear(self) -> None:
-        """Forgets all of the local tier."""
+    def clear(self) -> int:
+        """Forgets all of the local tier; how many copies that were."""
+        ...
+
+    async def flush(self) -> Flushed:
+        """Empties every tier. Never raises because Redis is away."""
+        ...
+
+    def entries(self) -> int:
+        """Copies in the local tier."""
         ...

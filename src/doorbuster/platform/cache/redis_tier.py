@@ -19,6 +19,9 @@ PENDING_MAX = 10_000
 AT_ONCE, ROUNDS_MAX = 32, 8
 """Keys taken back together, and how often before others have their turn."""
 
+SCAN_COUNT, SCANS_MAX = 1_000, 10_000
+"""How much Redis looks through in one step, and at most how many steps a flush takes."""
+
 # Times are those of the Redis server: whoever was stopped for a while is late by its clock, not by their own.
 _LOOK = """
 local found = redis.call('HMGET', KEYS[1], 'body', 'version', 'lease_until')
@@ -95,6 +98,17 @@ class RedisTier:
     async def release(self, key: str, token: str) -> None:
         """Another may load it."""
         await self._release([self._prefix + key], token)
+
+    async def flush(self) -> tuple[int, bool]:
+        """Deletes all values and leases of this prefix: how many, and whether nothing was left out."""
+        deleted, cursor = 0, "0"
+        for _ in range(SCANS_MAX):
+            cursor, keys = await self._redis.command("SCAN", cursor, "MATCH", f"{self._prefix}*", "COUNT", SCAN_COUNT)
+            for key in keys:  # one by one: in a cluster they lie on different servers
+                deleted += int(await self._redis.command("DEL", key))
+            if str(cursor) == "0":
+                return deleted, True
+        return deleted, False
 
     def must_take_back(self, changes: Mapping[str, int], now_ms: int, expires_ms: int) -> None:
         """From now on these keys are not read here, until `take_back` has reached Redis."""

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from doorbuster.kernel.errors import Unavailable
 from doorbuster.platform.cache.codec import Codec
 from doorbuster.platform.cache.local import Entry, LocalTier
-from doorbuster.platform.cache.port import CacheStats
+from doorbuster.platform.cache.port import CacheStats, Flushed
 from doorbuster.platform.cache.redis_tier import RedisTier
 from doorbuster.platform.cache.settings import CacheSettings
 from doorbuster.platform.cache.tickets import Ticket, Tickets
@@ -231,10 +231,26 @@ class TieredCache(Generic[T]):
             self.stats.redis_failures += 1
         return self._redis.settled(self._now_ms())
 
-    def clear(self) -> None:
+    def clear(self) -> int:
+        forgotten = len(self._local)
         self._tickets.mark_all()
         self._flights.clear()
         self._local.clear()
+        return forgotten
+
+    async def flush(self) -> Flushed:
+        if self._redis is None:
+            return Flushed(self.clear(), None, complete=True)
+        try:
+            taken, complete = await self._redis.flush()
+        except Unavailable:
+            self.stats.redis_failures += 1
+            return Flushed(self.clear(), None, complete=False)
+        # The local tier last: until now it could be filled from Redis.
+        return Flushed(self.clear(), taken, complete)
+
+    def entries(self) -> int:
+        return len(self._local)
 
 
 class OwnChange(Generic[T]):
