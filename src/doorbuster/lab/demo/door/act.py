@@ -185,7 +185,7 @@ class DoorAct:
             played.orders = await orders_settled(http, played.buying.ledger.promises, played.units, SETTLE_S_MAX)
 
         try:
-            await beside(settle(), room.keep())
+            await beside(settle(), room.follow(), room.keep())  # the rush may have left no time to read the draw
         finally:
             over.set()
             await lull
