@@ -217,10 +217,8 @@ class FlashSaleService:
         return [_door(sale) for sale in await self._database.read(lambda tx: store.find_sales(tx, sale_ids))]
 
     async def guard(self, sale_id: int, *, guarded: bool) -> SaleDoor:
-        now_ms = self._platform.clock.now_ms()
-
         def work(tx: Tx) -> Sale | None:
-            store.set_guarded(tx, sale_id, now_ms, guarded=guarded)
+            store.set_guarded(tx, sale_id, self._platform.clock, guarded=guarded)
             return store.find_sale(tx, sale_id)
 
         sale = await self._database.write(work)

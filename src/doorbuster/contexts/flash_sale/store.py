@@ -18,6 +18,7 @@ from doorbuster.contexts.flash_sale.model import (
 )
 from doorbuster.contexts.flash_sale.tables import allotments, claims, quotas, sales
 from doorbuster.contracts.flash_sale import Claim, SaleStarted, UnitsReleased
+from doorbuster.kernel.clock import Clock
 from doorbuster.kernel.money import Money
 from doorbuster.platform.bus.outbox import emit
 from doorbuster.platform.sql.database import Dialect, Row, Tx
@@ -107,12 +108,12 @@ def set_opening(tx: Tx, sale_id: int, now_ms: int) -> None:
     )
 
 
-def set_guarded(tx: Tx, sale_id: int, now_ms: int, *, guarded: bool) -> None:
-    """Raises SaleStarted. Under the allotment's lock: no claim is decided meanwhile."""
+def set_guarded(tx: Tx, sale_id: int, clock: Clock, *, guarded: bool) -> None:
+    """Raises SaleStarted, by the clock as read under the allotment's lock: no claim is decided meanwhile."""
     rows = lock_allotments(tx, [sale_id])
     if not rows or bool(rows[0][6]) == guarded:
         return
-    if rows[0][4] <= now_ms:
+    if rows[0][4] <= clock.now_ms():
         raise SaleStarted
     tx.execute(
         sa.update(allotments)

@@ -9,8 +9,12 @@ from msgspec import Struct
 from doorbuster.contexts.waiting_room import store
 from doorbuster.contexts.waiting_room.model import TICKETS_MAX, Ticket
 from doorbuster.contracts.waiting_room import RoomClosed, RoomFull, RoomNotFound
-from doorbuster.kernel.errors import ShopError
+from doorbuster.kernel.clock import Clock
+from doorbuster.kernel.errors import Overloaded, ShopError
 from doorbuster.platform.sql.database import Tx
+
+ARRIVAL_WAIT_MS = 1_000
+"""How long an arrival waits for its commit at most; the draw waits as long after the opening."""
 
 
 class Arrival(Struct, frozen=True):
@@ -19,9 +23,17 @@ class Arrival(Struct, frozen=True):
     arrived_ms: int
 
 
-def take_tickets(tx: Tx, arrivals: Sequence[Arrival], next_id: Callable[[int], int]) -> Sequence[Ticket | ShopError]:
-    """Tickets in the order of arrivals; whoever has one gets it again."""
+def take_tickets(
+    tx: Tx, arrivals: Sequence[Arrival], clock: Clock, next_id: Callable[[int], int]
+) -> Sequence[Ticket | ShopError]:
+    """Tickets in the order of arrivals; whoever has one gets it again.
+
+    The clock is read behind the rooms' locks: whoever has waited longer than ARRIVAL_WAIT_MS for them is asked to come
+    again. So nobody stands before somebody who came a second earlier, through whatever process, and whoever came before
+    the opening is in the draw.
+    """
     rooms = {room.sale_id: room for room in store.lock_rooms(tx, sorted({each.sale_id for each in arrivals}))}
+    now_ms = clock.now_ms()
     held = store.tickets_of(tx, list({(each.sale_id, each.customer_id) for each in arrivals}))
     outcomes: list[Ticket | ShopError] = []
     new: list[Ticket] = []
@@ -35,6 +47,8 @@ def take_tickets(tx: Tx, arrivals: Sequence[Arrival], next_id: Callable[[int], i
             outcomes.append(RoomNotFound())
         elif each.arrived_ms >= room.closes_ms:
             outcomes.append(RoomClosed())
+        elif now_ms - each.arrived_ms > ARRIVAL_WAIT_MS:
+            outcomes.append(Overloaded("the waiting room could not write this ticket in time"))
         elif counted[each.sale_id][0] >= TICKETS_MAX:
             outcomes.append(RoomFull(limit=TICKETS_MAX))
         else:

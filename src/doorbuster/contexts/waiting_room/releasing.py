@@ -58,31 +58,43 @@ class Releaser:
             await asyncio.sleep(pause_s)
 
     async def tick(self) -> int:
-        """Looks after every room that this process may; how many people were let in. Raises Unavailable."""
+        """Looks after every room that this process may; how many people were let in.
+
+        A room that fails does not hold up the others. Raises Busy if all of them fail.
+        """
         now_ms = self._platform.clock.now_ms()
         ours = [room for room in await self._live_rooms(now_ms) if self._may(room, now_ms)]
         if not ours:
             return 0
         doors = {door.sale_id: door for door in await self._sales.doors([room.sale_id for room in ours])}
-        released = 0
+        released, failures = 0, list[Busy]()
         for room in ours:
             door = doors.get(room.sale_id)
             if door is None:
                 continue
-            await self._settle_guard(room, door, now_ms)
-            pace, settings = self._sales.pace(), self._settings()
-            released += await self._database.write(
-                lambda tx, door=door, pace=pace, settings=settings: self._move(tx, door, pace, settings)
-            )
+            try:
+                released += await self._look_after(room, door, now_ms)
+            except Busy as failure:
+                log.warning("a waiting room waits", sale_id=room.sale_id, error=repr(failure))
+                failures.append(failure)
             crash_point("waiting-room.released")
         self._platform.wakeups.wake(NAME)
+        if len(failures) == len(ours):
+            raise failures[0]
         return released
+
+    async def _look_after(self, room: Room, door: SaleDoor, now_ms: int) -> int:
+        """Raises Busy."""
+        await self._settle_guard(room, door, now_ms)
+        pace, settings = self._sales.pace(), self._settings()
+        return await self._database.write(lambda tx: self._move(tx, door, pace, settings))
 
     async def _live_rooms(self, now_ms: int) -> Sequence[Room]:
         return await self._database.read(lambda tx: store.live_rooms(tx, now_ms))
 
     def _may(self, room: Room, now_ms: int) -> bool:
-        return room.releaser == self._owner or room.lease_until_ms <= now_ms
+        """A lease that ends later than any that is given now is one from before the clock was set back."""
+        return room.releaser == self._owner or not 0 < room.lease_until_ms - now_ms <= LEASE_MS
 
     async def _settle_guard(self, room: Room, door: SaleDoor, now_ms: int) -> None:
         """Whoever switched the room may have died before the sale heard of it."""
@@ -102,6 +114,13 @@ class Releaser:
             store.update_room(tx, room, opens_ms=door.opens_ms, closes_ms=door.closes_ms)
             return 0  # the next tick goes on from there
         lease: dict[str, object] = {"releaser": self._owner, "lease_until_ms": now_ms + LEASE_MS}
+        if now_ms < room.ticked_ms:  # the clock was set back: time counts from here
+            store.note(tx, room, **lease, ticked_ms=now_ms)
+            return 0
+        if room.enabled != door.guarded and now_ms >= door.opens_ms:
+            # The sale opened before both agreed. Claims go by the sale, so that is the truth from now on.
+            store.update_room(tx, room, **lease, enabled=door.guarded)
+            return 0
         if room.drawn_ms is None:
             if room.enabled and now_ms >= door.opens_ms + DRAW_AFTER_MS:
                 store.update_room(tx, room, **lease, **_draw(tx, room, door, settings, now_ms))

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from msgspec import Struct
 
 from doorbuster.contexts.waiting_room import books, store
-from doorbuster.contexts.waiting_room.arriving import Arrival, take_tickets
+from doorbuster.contexts.waiting_room.arriving import ARRIVAL_WAIT_MS, Arrival, take_tickets
 from doorbuster.contexts.waiting_room.known import KnownRooms
 from doorbuster.contexts.waiting_room.model import Room, Ticket, ahead_of, estimate_s
 from doorbuster.contexts.waiting_room.releasing import NAME
@@ -25,7 +25,7 @@ from doorbuster.platform.sql.database import Database, Tx
 from doorbuster.platform.sql.group_commit import GroupCommit
 
 ARRIVALS_BATCH, ARRIVALS_WAITING = 1_000, 20_000
-ARRIVAL_WAIT_S = 1.0
+ARRIVAL_WAIT_S = ARRIVAL_WAIT_MS / 1000
 """Whoever would be kept longer is asked to come again: places are in order of arrival within this time."""
 
 
@@ -111,7 +111,11 @@ class WaitingRoomService:
                     store.update_room(tx, found, enabled=enabled)
 
         await self._database.write(work)
-        await self._sales.guard(sale_id, guarded=enabled)
+        try:
+            await self._sales.guard(sale_id, guarded=enabled)
+        except SaleStarted:
+            await self._database.write(lambda tx: _take_back(tx, sale_id, enabled=not enabled))
+            raise
         self._platform.wakeups.wake(NAME)
         return await self._known.fresh(sale_id) if enabled else room
 
@@ -135,7 +139,9 @@ class WaitingRoomService:
         return self._standing(await self.room(sale_id), ticket)
 
     async def _commit(self, arrivals: Sequence[Arrival]) -> Sequence[Ticket | ShopError]:
-        return await self._database.write(lambda tx: take_tickets(tx, arrivals, self._platform.ids.next))
+        return await self._database.write(
+            lambda tx: take_tickets(tx, arrivals, self._platform.clock, self._platform.ids.next)
+        )
 
     async def mine(self, principal: Principal, sale_id: int) -> Standing:
         """How one's own ticket stands. Raises RoomNotFound, TicketNotFound, Unavailable."""
@@ -208,3 +214,10 @@ def _may_have_moved(room: Room, ticket: Ticket) -> bool:
     if ticket.place is None:
         return room.drawn_ms is not None
     return ticket.state == "admitted" or (ticket.state == "waiting" and ticket.place <= room.released)
+
+
+def _take_back(tx: Tx, sale_id: int, *, enabled: bool) -> None:
+    """The sale opened first: the room is what it was."""
+    for room in store.lock_rooms(tx, [sale_id]):
+        if room.enabled != enabled:
+            store.update_room(tx, room, enabled=enabled)
