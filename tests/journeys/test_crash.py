@@ -112,8 +112,9 @@ class Crash:
 CRASHES = [
     Crash("claim.written-not-committed", "front", "claim"),
     Crash("claim.committed-not-answered", "front", "claim"),
-    Crash("relay.read-not-applied", "back", "claim"),
-    Crash("relay.applied", "back", "claim"),
+    # Both rooms follow a claim, so both rooms' relays come by here: they die together.
+    Crash("relay.read-not-applied", "front", "claim"),
+    Crash("relay.applied", "front", "claim"),
     Crash("orders.inserted-inbox-not-committed", "back", "claim"),
     Crash("orders.paid-not-committed", "back", "pay"),
     Crash("payments.in-progress-committed", "front", "pay", time=2),
@@ -133,7 +134,10 @@ def test_every_named_crash_point_has_its_crash() -> None:
         name for file in source.rglob("*.py") for name in re.findall(r'crash_point\("([^"]+)"\)', file.read_text())
     }
     killing = [text for file in tests.rglob("test_*.py") if "SIGKILL" in (text := file.read_text()) or "die(" in text]
-    assert {name for name in named if not any(f'"{name}"' in text for text in killing)} == set()
+    # In a test it may have a count: "point:3" dies when it comes by for the third time.
+    assert {
+        name for name in named if not any(re.search(f'"{re.escape(name)}(:[0-9]+)?"', text) for text in killing)
+    } == set()
     assert {crash.point for crash in CRASHES} <= named
 
 
