@@ -75,7 +75,7 @@ class House:
         return await self.room.releaser.tick()
 
     async def standing(self, number: int, sale_id: int) -> Standing:
-        self.clock.advance(501)  # older than what the process remembers
+        self.clock.advance(2_001)  # older than what the process remembers
         return await self.room.service.mine(customer(number), sale_id)
 
     async def claim(self, sale_id: int, customer_id: int, token: str | None, key: str = "k") -> Claim:

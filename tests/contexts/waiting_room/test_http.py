@@ -21,7 +21,7 @@ async def test_a_claim_shows_its_admission_in_a_header(house: House):
         assert (taken.status_code, taken.json()["state"], taken.json()["opens_in_s"]) == (201, "waiting", 60)
         await house.tick(DRAWN_MS)
         await house.tick()
-        house.clock.advance(501)
+        house.clock.advance(2_001)
         admission = (await client.get(f"{room}/tickets/mine", headers=me)).json()["admission"]
 
         async def ask(*shown: str) -> tuple[int, str]:

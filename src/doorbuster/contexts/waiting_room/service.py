@@ -129,10 +129,10 @@ class WaitingRoomService:
         """
         if principal.role != "customer":
             raise Forbidden("tickets are for customers")
-        await self.room(sale_id)
+        room = await self.room(sale_id)
         arrival = Arrival(sale_id, principal.account_id, self._platform.clock.now_ms())
         ticket = await self._arrivals.submit(arrival, deadline or Deadline.after(ARRIVAL_WAIT_S))
-        return self._standing(await self.room(sale_id), ticket)
+        return self._standing(room, ticket)
 
     async def _commit(self, arrivals: Sequence[Arrival]) -> Sequence[Ticket | ShopError]:
         return await self._database.write(lambda tx: take_tickets(tx, arrivals, self._platform.ids.next))
