@@ -95,6 +95,8 @@ async def test_an_admission_is_good_for_one_claim_of_its_own_customer_in_its_own
     for _ in range(2):  # told twice, used once
         await house.hear_of_claims()
     assert {row.state for row in await house.tickets(sale_id) if row.customer_id == 1_001} == {"used"}
+    assert await admission_of(house, sale_id, 1) == token, "who has lost it may repeat the claim that it won"
+    assert await house.claim(sale_id, 1_001, token) == first
     assert await house.audit() == {}
 
 

@@ -157,7 +157,9 @@ class WaitingRoomService:
     def _standing(self, room: Room, ticket: Ticket) -> Standing:
         now_ms = self._platform.clock.now_ms()
         admission = None
-        if ticket.state == "admitted" and ticket.expires_ms is not None and now_ms < ticket.expires_ms:
+        still_good = ticket.state == "admitted" and ticket.expires_ms is not None and now_ms < ticket.expires_ms
+        # A spent one, too: whoever repeats the winning claim under its key shows it again.
+        if ticket.expires_ms is not None and (still_good or ticket.state == "used"):
             admission = self._keys.sign(
                 Admission(ticket.sale_id, ticket.customer_id, ticket.ticket_id, ticket.expires_ms)
             )

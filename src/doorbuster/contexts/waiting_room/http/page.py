@@ -20,7 +20,8 @@ h1{font-size:1.4rem}#place{font-size:3.5rem;font-weight:700;margin:.5rem}p{margi
 _SCRIPT = """
 const path=location.pathname+'/tickets',show=(id,text)=>{document.getElementById(id).textContent=text};
 const given=new URLSearchParams(location.hash.slice(1)).get('token');
-if(given){sessionStorage.setItem('doorbuster.token',given);history.replaceState(null,'',location.pathname)}
+if(given){if(!sessionStorage.getItem('doorbuster.token'))sessionStorage.setItem('doorbuster.token',given);
+history.replaceState(null,'',location.pathname)}
 const token=sessionStorage.getItem('doorbuster.token');
 const ask=(method,url,more)=>fetch(url,{method,headers:{Authorization:'Bearer '+token,...more}});
 const words={waiting:['Please wait','请稍候'],admitted:['It is your turn','轮到您了'],
@@ -29,13 +30,17 @@ function tell(t){show('state',words[t.state][0]);show('state-zh',words[t.state][
 show('place',t.state!=='waiting'?'':t.place===null?t.opens_in_s+' s':t.ahead+1);
 show('estimate',t.estimate_s===null?'':'≈ '+Math.ceil(t.estimate_s/60)+' min · 约 '+Math.ceil(t.estimate_s/60)+' 分钟');
 if(t.admission){sessionStorage.setItem('doorbuster.admission.'+t.sale_id,t.admission)}}
-async function look(){let pause=3000;
-try{const answer=await ask('GET',path+'/mine');if(answer.ok){tell(await answer.json())}else{pause=10000}}
-catch{pause=10000}
-setTimeout(look,pause+Math.random()*1000)}
-async function start(){if(!token){show('state','Log in to take a ticket');show('state-zh','请先登录');return}
+const login=()=>{sessionStorage.removeItem('doorbuster.token');
+show('state','Log in to take a ticket');show('state-zh','请先登录')};
+async function look(){let pause=10000;
+try{const answer=await ask('GET',path+'/mine');if(answer.status===401){login();return}
+if(answer.ok){const t=await answer.json();tell(t);if(t.state==='used'||t.state==='expired')return;
+pause=Math.min(60000,Math.max(3000,100*(t.estimate_s??t.opens_in_s??30)))}}catch{}
+setTimeout(look,pause*(1+Math.random()/3))}
+async function start(){if(!token){login();return}
 try{const answer=await ask('POST',path,{'Idempotency-Key':crypto.randomUUID?.()??String(Date.now())});
 if(answer.ok){tell(await answer.json());look();return}
+if(answer.status===401){login();return}
 show('state',(await answer.json()).title)}catch{}setTimeout(start,3000+Math.random()*3000)}
 start();
 """
