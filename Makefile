@@ -49,8 +49,8 @@ bench: setup
 	@$(BIN)/doorbuster bench $(ARGS)
 
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml requirements/build.in -o requirements/run.txt
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c requirements/run.txt pyproject.toml requirements/build.in --group dev -o requirements/dev.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml requirements/build.in -o requirements/run.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -c requirements/run.txt pyproject.toml requirements/build.in --group dev -o requirements/dev.txt
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist

@@ -62,8 +62,9 @@ def limiters_of(runtime: Runtime, redis: HastyRedis | None = None) -> Mapping[st
     def limiter(name: str, algorithm: Algorithm, when_away: WhenAway = "share") -> Limiter:
         if redis is None:
             return LocalLimiter(algorithm, thresholds[name])
-        instances = lambda: sharing().instances  # noqa: E731 - read at each question
-        return SharedLimiter(redis, name, algorithm, thresholds[name], when_away=when_away, instances=instances)
+        return SharedLimiter(
+            redis, name, algorithm, thresholds[name], when_away=when_away, instances=lambda: sharing().instances
+        )
 
     return {
         "claims": limiter("claims", TokenBucket()),

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doorbuster.platform.limits.addresses import HOPS_MAX, TrustedProxies, client_key
+from doorbuster.platform.limits.addresses import HOPS_MAX, client_key, client_of
 
-PROXIES = TrustedProxies(["10.0.0.0/8", "192.0.2.1/32", "fd00::/8"])
+PROXIES = tuple(ipaddress.ip_network(each) for each in ("10.0.0.0/8", "192.0.2.1/32", "fd00::/8"))
 
 
 @pytest.mark.parametrize(
@@ -61,26 +61,21 @@ def test_all_addresses_of_a_64_are_one_client_and_the_next_64_is_another(address
     ],
 )
 def test_only_trusted_proxies_name_others(peer: str, forwarded: str, client: str):
-    assert PROXIES.client(peer, forwarded) == client
+    assert client_of(peer, forwarded, PROXIES) == client
 
 
 def test_without_trusted_proxies_nobody_names_others():
-    assert TrustedProxies().client("10.1.1.1", "1.2.3.4") == "10.1.1.1"
+    assert client_of("10.1.1.1", "1.2.3.4", ()) == "10.1.1.1"
 
 
 def test_a_long_header_is_looked_at_from_the_right_only():
     far = ", ".join(["1.2.3.4"] + ["10.0.0.1"] * HOPS_MAX)
-    assert PROXIES.client("10.1.1.1", far) == "10.0.0.1"
+    assert client_of("10.1.1.1", far, PROXIES) == "10.0.0.1"
     near = ", ".join(["6.6.6.6"] * 100_000 + ["1.2.3.4"] + ["10.0.0.1"] * (HOPS_MAX - 1))
-    assert PROXIES.client("10.1.1.1", near) == "1.2.3.4"
+    assert client_of("10.1.1.1", near, PROXIES) == "1.2.3.4"
 
 
 @given(st.text(max_size=200), st.sampled_from(["10.1.1.1", "203.0.113.7", "fd00::1"]))
 def test_whatever_is_sent_names_the_peer_or_an_address(forwarded: str, peer: str):
-    client = PROXIES.client(peer, forwarded)
+    client = client_of(peer, forwarded, PROXIES)
     assert client == peer or ipaddress.ip_address(client.partition("%")[0])
-
-
-def test_a_wrong_network_stops_the_start():
-    with pytest.raises(ValueError, match=r"10\.0\.0\.1/8"):
-        TrustedProxies(["10.0.0.1/8"])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Address = IPv4Address | IPv6Address
+Networks = tuple[IPv4Network | IPv6Network, ...]
 
 HOPS_MAX = 32
 """Entries of X-Forwarded-For that are looked at, from the right; the rest is the client's own invention."""
@@ -14,35 +14,31 @@ V6_BITS = 64
 """A household or a server gets a whole /64, so single addresses of it are one client."""
 
 
-class TrustedProxies:
-    """Networks whose word about the address before them is believed. Raises ValueError for what is no network."""
+def client_of(peer: str, forwarded_for: str, proxies: Networks) -> str:
+    """The address of the client: the rightmost one that is no trusted proxy.
 
-    def __init__(self, networks: Sequence[str] = ()) -> None:
-        self._networks: list[IPv4Network | IPv6Network] = [ip_network(each) for each in networks]
-        self._trusts = lru_cache(maxsize=4096)(self._looked_up)
-
-    def client(self, peer: str, forwarded_for: str = "") -> str:
-        """The address of the client: the rightmost one that is no trusted proxy.
-
-        `forwarded_for` is the value of X-Forwarded-For, all of its lines joined by commas. An entry that is no address
-        ends the search at whoever sent it. A peer without an address (a Unix socket) is one client by its name.
-        """
-        client = peer
-        if not forwarded_for or not self._trusts(client):
-            return client
-        hops = forwarded_for.rsplit(",", HOPS_MAX)[-HOPS_MAX:]
-        for hop in reversed(hops):
-            named = _without_port(hop.strip())
-            if _parsed(named) is None:
-                return client
-            client = named
-            if not self._trusts(client):
-                return client
+    `forwarded_for` is the value of X-Forwarded-For, all of its lines joined by commas. An entry that is no address ends
+    the search at whoever sent it. A peer without an address (a Unix socket) is one client by its name.
+    """
+    client = peer
+    if not forwarded_for or not is_trusted(client, proxies):
         return client
+    hops = forwarded_for.rsplit(",", HOPS_MAX)[-HOPS_MAX:]
+    for hop in reversed(hops):
+        named = _without_port(hop.strip())
+        if _parsed(named) is None:
+            return client
+        client = named
+        if not is_trusted(client, proxies):
+            return client
+    return client
 
-    def _looked_up(self, address: str) -> bool:
-        parsed = _parsed(address)
-        return parsed is not None and any(parsed in each for each in self._networks)
+
+@lru_cache(maxsize=4_096)
+def is_trusted(address: str, proxies: Networks) -> bool:
+    """Whether its word about the address before it is believed."""
+    parsed = _parsed(address)
+    return parsed is not None and any(parsed in each for each in proxies)
 
 
 @lru_cache(maxsize=16_384)
