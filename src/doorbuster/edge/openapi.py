@@ -16,7 +16,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from doorbuster.platform.http.faces import roles_of
 from doorbuster.platform.http.problems import CONTENT_TYPE, Problem
-from doorbuster.platform.http.raw import RawRoute
+from doorbuster.platform.http.raw import IDEMPOTENCY_KEY, RawRoute
 from doorbuster.platform.sql.paging import LIMIT_DEFAULT, LIMIT_MAX
 
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -24,13 +24,6 @@ METHODS = ("get", "post", "put", "patch", "delete")
 KEYLESS = {("/v1/sessions", "post")}
 """Creates without an Idempotency-Key, on purpose: every log-in is a session of its own."""
 
-IDEMPOTENCY_KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": True,
-    "description": "The same key and body get the same answer; with another body the key is refused.",
-    "schema": {"type": "string", "pattern": "^[!-~]{1,64}$"},
-}
 ID = {"type": "string", "pattern": "^[0-9]{1,19}$", "description": "A 64-bit id in decimal"}
 PARAMETERS = {
     "cursor": {"type": "string", "pattern": "^[A-Za-z0-9_-]{11}$", "description": "`next_cursor` of the page before"},

@@ -30,7 +30,7 @@ from doorbuster.platform.http.faces import (
     public,
 )
 from doorbuster.platform.http.problems import InvalidBody, MalformedJson
-from doorbuster.platform.http.raw import CONTEXT, RawRoute, Scope, header
+from doorbuster.platform.http.raw import CONTEXT, IDEMPOTENCY_KEY, RawRoute, Scope, header, id_in_path
 from doorbuster.platform.sql.paging import LIMIT_DEFAULT, checked_limit, decode_cursor, encode_cursor
 
 
@@ -199,18 +199,8 @@ def _claim_operation() -> tuple[dict[str, Any], dict[str, Any]]:
         "summary": "Claim units of a sale",
         "description": "Durable when answered. The same key and body get the same answer, also after the sale.",
         "parameters": [
-            {
-                "name": "sale_id",
-                "in": "path",
-                "required": True,
-                "schema": {"type": "string", "pattern": "^[0-9]{1,19}$"},
-            },
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "required": True,
-                "schema": {"type": "string", "pattern": "^[!-~]{1,64}$"},
-            },
+            id_in_path("sale_id"),
+            IDEMPOTENCY_KEY,
             {
                 "name": "Doorbuster-Admission",
                 "in": "header",

@@ -28,7 +28,21 @@ of its answer: that it was an error, so that its time is not taken for that of t
 CLIENT_GONE = "client_gone"
 """What an application puts there for the server: called once if the client leaves before its answer is whole."""
 
+IDEMPOTENCY_KEY: Mapping[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": True,
+    "description": "The same key and body get the same answer; with another body the key is refused.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,64}$"},
+}
+"""The header of every creating POST, as the document describes it."""
+
 JSON_HEADERS: Headers = [(b"content-type", b"application/json"), NO_STORE, NO_SNIFFING]
+
+
+def id_in_path(name: str) -> dict[str, Any]:
+    """A parameter of a raw route's path, as the document describes it."""
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[0-9]{1,19}$"}}
 
 
 class ClientGone(Exception):

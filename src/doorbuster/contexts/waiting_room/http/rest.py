@@ -19,7 +19,7 @@ from doorbuster.kernel.idempotency import checked_key
 from doorbuster.kernel.ids import parse_id
 from doorbuster.platform.http.faces import AnyRequest, allow, principal_of, public
 from doorbuster.platform.http.live import MEDIA_TYPE, EventStream, event_stream, last_event_id
-from doorbuster.platform.http.raw import RawRoute, Scope, header
+from doorbuster.platform.http.raw import IDEMPOTENCY_KEY, RawRoute, Scope, header, id_in_path
 from doorbuster.platform.sql.paging import LIMIT_DEFAULT, checked_limit, decode_cursor, encode_cursor
 
 _encode = msgspec.json.Encoder().encode
@@ -45,18 +45,8 @@ def ticket_route(service: WaitingRoomService) -> RawRoute:
         "summary": "Take a ticket for a sale",
         "description": "One per customer and sale: whoever asks again, with whatever key, gets the same one.",
         "parameters": [
-            {
-                "name": "sale_id",
-                "in": "path",
-                "required": True,
-                "schema": {"type": "string", "pattern": "^[0-9]{1,19}$"},
-            },
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "required": True,
-                "schema": {"type": "string", "pattern": "^[!-~]{1,64}$"},
-            },
+            id_in_path("sale_id"),
+            IDEMPOTENCY_KEY,
         ],
         "responses": {"201": {"description": "The ticket", "content": {"application/json": {"schema": view}}}},
         "security": [{"token": []}],
