@@ -6,10 +6,11 @@ Nothing is repeated here (the client's own three retries are off): whoever asks 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -20,9 +21,11 @@ from doorbuster.platform.bulkhead import BulkheadSettings
 from doorbuster.platform.neighbour import Judge, Neighbour, NeighbourSettings, TooSlow
 from doorbuster.platform.settings.declared import declare
 
+T = TypeVar("T")
+
 TIMEOUT_S = 1.0
+"""For a command: its way there, its answer, and a connection if there is none."""
 CONNECTIONS_MAX = 64
-POOL_WAIT_S = 2.0
 
 REDIS = declare(
     "resilience.redis",
@@ -49,8 +52,8 @@ class Redis:
         pool: Any = client.BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
             url,
             max_connections=CONNECTIONS_MAX,
-            timeout=POOL_WAIT_S,
-            socket_timeout=TIMEOUT_S,
+            timeout=TIMEOUT_S,
+            socket_timeout=None,  # `_in_time`: the client's own would swallow cancellations
             socket_connect_timeout=TIMEOUT_S,
             decode_responses=True,
             retry=Retry(NoBackoff(), 0),
@@ -68,11 +71,11 @@ class Redis:
 
     async def command(self, *words: object) -> Any:
         """Raises Unavailable."""
-        return await self._asked(lambda: self._client.execute_command(*words))
+        return await self._asked(lambda: _in_time(self._client.execute_command(*words)))
 
     async def run(self, script: Any, keys: list[str], arguments: list[object]) -> Any:
         """Raises Unavailable."""
-        return await self._asked(lambda: script(keys=keys, args=arguments))
+        return await self._asked(lambda: _in_time(script(keys=keys, args=arguments)))
 
     async def run_all(self, calls: Sequence[Call]) -> list[Any]:
         """The scripts' answers, in one round trip; Unavailable for a call that failed alone. Raises Unavailable.
@@ -96,7 +99,7 @@ class Redis:
         pipeline = self._client.pipeline(transaction=False)
         for words in commands:
             pipeline.execute_command(*words)
-        return await pipeline.execute(raise_on_error=False)
+        return await _in_time(pipeline.execute(raise_on_error=False))
 
     def registered(self, source: str) -> Any:
         return self._client.register_script(source)
@@ -109,6 +112,17 @@ class Redis:
             return await self._neighbour.call(work, judge=self._judge)
         except (*self._failures, TooSlow, Overloaded) as failure:
             raise Unavailable("Redis is not available") from failure
+
+
+async def _in_time(asked: Awaitable[T]) -> T:
+    """The answer. Raises TimeoutError.
+
+    The client's own limit writes through `asyncio.wait_for`, which on Python 3.11 may return in place of raising a
+    cancellation (cpython gh-86296): loops that asked Redis went on after they were cancelled. It costs a task per
+    command, too.
+    """
+    async with asyncio.timeout(TIMEOUT_S):
+        return await asked
 
 
 class Source(Struct, frozen=True):
