@@ -4,6 +4,9 @@ BIN := .venv/bin
 WORKERS ?= 3
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
+# Tests and the shop start processes by the hundred: each would compile all of the code again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: setup demo serve test proof check bench lock clean
 
 # Installing happens once per change of the requirements; the stamp files remember it.
@@ -33,11 +36,13 @@ serve: setup
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
-# The long runs of what `make test` runs shortly: hours. RUNS and ORDERS are their lengths.
+# The long runs of what `make test` runs shortly: hours. RUNS, ORDERS and EXAMPLES are their lengths.
 RUNS ?= 100000
 ORDERS ?= 1000
+EXAMPLES ?= 50
 proof: .venv/dev.stamp
 	PAYMENTS_RUNS=$(RUNS) PAYMENTS_ORDERS=$(ORDERS) $(BIN)/python -m pytest -s --timeout 0 -n 0 $(ARGS) tests/contexts/payments/test_state_machine.py tests/contexts/payments/test_misbehaviour.py
+	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -s --timeout 0 -n 0 $(ARGS) tests/journeys/test_api_fuzz.py
 
 check: .venv/dev.stamp
 	$(BIN)/ruff format --check .

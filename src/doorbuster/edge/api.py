@@ -41,12 +41,15 @@ def build_api(
     live_routes: Sequence[LiveRoute] = (),
 ) -> Litestar:
     """Everything behind the door. Raw and live routes are only documented here; the door answers them."""
-    document: dict[str, Any] = {}
+
+    def describe() -> dict[str, Any]:
+        return complete_document(_described(handlers), app, raw_routes)
+
     handlers = [
         *routes,
         *(_plain_request(route) for route in live_routes),
         *_health_routes(ready),
-        *documentation_routes(document),
+        *documentation_routes(describe),
         *problem_routes(),
     ]
     app = Litestar(
@@ -57,7 +60,6 @@ def build_api(
         logging_config=None,
         debug=False,
     )
-    document.update(complete_document(_described(handlers), app, raw_routes))
     return app
 
 

@@ -6,15 +6,21 @@ packaged for Python does not read OpenAPI 3.1.
 
 from __future__ import annotations
 
+import asyncio
 import html
 import json
+from collections.abc import Callable
 from typing import Any, cast
 
+import msgspec
 from litestar import Response, get
 from litestar.types import ControllerRouterHandler
 
 from doorbuster.edge.openapi import operations
 from doorbuster.platform.http.faces import public
+
+Making = Callable[[], dict[str, Any]]
+"""Makes the OpenAPI document."""
 
 HTML_POLICY = {
     "content-security-policy": (
@@ -24,16 +30,42 @@ HTML_POLICY = {
 """Nothing is loaded, run or framed: the pages are text with a style."""
 
 
-def documentation_routes(document: dict[str, Any]) -> list[ControllerRouterHandler]:
-    """`document` is completed after the application is built."""
+class Documentation:
+    """Made in a thread when somebody first asks, and kept: it takes most of a second, and nobody asks most processes.
+    A sale goes on meanwhile."""
+
+    def __init__(self, make: Making) -> None:
+        self._make = make
+        self._made: asyncio.Future[tuple[bytes, str]] | None = None
+
+    async def document(self) -> bytes:
+        """As JSON."""
+        return (await self._once())[0]
+
+    async def page(self) -> str:
+        return (await self._once())[1]
+
+    async def _once(self) -> tuple[bytes, str]:
+        if self._made is None or (self._made.done() and (self._made.cancelled() or self._made.exception())):
+            self._made = asyncio.ensure_future(asyncio.to_thread(self._make_both))
+        return await asyncio.shield(self._made)
+
+    def _make_both(self) -> tuple[bytes, str]:
+        document = self._make()
+        return msgspec.json.encode(document), page(document)
+
+
+def documentation_routes(make: Making) -> list[ControllerRouterHandler]:
+    documentation = Documentation(make)
 
     @get("/openapi.json", guards=[public], tags=["documentation"], summary="This API as OpenAPI 3.1")
-    async def openapi() -> dict[str, Any]:
-        return document
+    async def openapi() -> Response[dict[str, Any]]:
+        encoded: Any = await documentation.document()
+        return Response(encoded, media_type="application/json")
 
     @get("/docs", guards=[public], tags=["documentation"], summary="This API as a page", media_type="text/html")
     async def docs() -> Response[str]:
-        return Response(page(document), headers=HTML_POLICY)
+        return Response(await documentation.page(), headers=HTML_POLICY)
 
     return [openapi, docs]
 
