@@ -69,6 +69,7 @@ class Asker:
                 partial(self._ask_once, method, target, headers, body),
                 judge=_JUDGE,
                 idempotent=True,
+                read=method == "GET",  # hedged where the settings say so
                 limit_s=self._timeout_s,
             )
         except TooSlow as slow:
