@@ -34,7 +34,7 @@ from doorbuster.kernel.ids import parse_id
 from doorbuster.kernel.principal import Principal, Role
 from doorbuster.platform.http.faces import AnyRequest, allow, idempotency_key_of, principal_of
 from doorbuster.platform.http.problems import InvalidBody, MalformedJson
-from doorbuster.platform.http.raw import RawRoute, Scope, header
+from doorbuster.platform.http.raw import FIELDS, RawRoute, Scope
 from doorbuster.platform.http.tokens import InvalidToken, KeyRing
 
 SHOPPERS: tuple[Role, ...] = ("guest", "customer")
@@ -64,7 +64,7 @@ def raw_routes(service: CheckoutService, request_timeout_s: float) -> list[RawRo
     async def create_cart(scope: Scope, _parameter: str, body: bytes) -> tuple[int, bytes]:
         principal = None if scope["principal"] is None else _shopper(scope)
         # Nobody has keys of their own, but a key that is none is refused whoever sends it.
-        unkeyed = principal is None and header(scope, b"idempotency-key") is None
+        unkeyed = principal is None and b"idempotency-key" not in scope[FIELDS]
         key = None if unkeyed else _key(scope)
         new = _decoded(_new_cart.decode, body).new_cart()
         shown = await service.create(principal, key, new, Deadline.after(request_timeout_s))
@@ -100,7 +100,7 @@ def _shopper(scope: Scope) -> Principal:
 
 
 def _key(scope: Scope) -> str:
-    key = header(scope, b"idempotency-key")
+    key = scope[FIELDS].get(b"idempotency-key")
     return checked_key(None if key is None else key.decode("latin-1"))
 
 

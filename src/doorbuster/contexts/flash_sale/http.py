@@ -30,7 +30,7 @@ from doorbuster.platform.http.faces import (
     public,
 )
 from doorbuster.platform.http.problems import InvalidBody, MalformedJson
-from doorbuster.platform.http.raw import CONTEXT, IDEMPOTENCY_KEY, RawRoute, Scope, header, id_in_path
+from doorbuster.platform.http.raw import CONTEXT, FIELDS, IDEMPOTENCY_KEY, RawRoute, Scope, id_in_path
 from doorbuster.platform.sql.paging import LIMIT_DEFAULT, checked_limit, decode_cursor, encode_cursor
 
 
@@ -153,7 +153,7 @@ def claim_route(
             raise Unauthenticated
         if principal.role == "guest":
             raise Forbidden("a flash sale has a limit per customer: log in to claim")
-        key = header(scope, b"idempotency-key")
+        key = scope[FIELDS].get(b"idempotency-key")
         request = ClaimRequest(
             parse_id(sale_id),
             principal.account_id,
@@ -171,7 +171,7 @@ def claim_route(
 
 def _admission_in(scope: Scope, admissions: AdmissionKeys | None) -> Admission | None:
     """What the client shows, if it does and the signature is ours. Raises AdmissionInvalid."""
-    shown = header(scope, HEADER)
+    shown = scope[FIELDS].get(HEADER)
     if shown is None:
         return None
     if admissions is None:

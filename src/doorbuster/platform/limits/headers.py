@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -32,13 +33,11 @@ def rate_limit_headers(applied: Sequence[Applied]) -> list[tuple[bytes, bytes]]:
     shown = applied[:SHOWN_MAX]
     if not shown:
         return []
-    policies = ", ".join(
-        f"{_quoted(each.name)};q={each.policy.quota};w={_seconds(each.policy.window_s)}" for each in shown
-    )
-    states = ", ".join(
-        f"{_quoted(each.name)};r={each.decision.remaining};t={math.ceil(each.decision.reset_s)}" for each in shown
-    )
-    return [(b"ratelimit-policy", policies.encode("ascii")), (b"ratelimit", states.encode("ascii"))]
+    if len(shown) == 1:  # nearly always
+        (only,) = shown
+        return [(b"ratelimit-policy", _policy(only.name, only.policy)), (b"ratelimit", _state(only))]
+    policies = b", ".join([_policy(each.name, each.policy) for each in shown])
+    return [(b"ratelimit-policy", policies), (b"ratelimit", b", ".join([_state(each) for each in shown]))]
 
 
 def retry_after(decision: Decision) -> list[tuple[bytes, bytes]]:
@@ -52,6 +51,17 @@ def _seconds(seconds: float) -> int:
     return max(1, math.ceil(seconds))
 
 
+@lru_cache(maxsize=256)  # they change when somebody changes a limit
+def _policy(name: str, policy: Policy) -> bytes:
+    return f"{_quoted(name)};q={policy.quota};w={_seconds(policy.window_s)}".encode("ascii")
+
+
+def _state(applied: Applied) -> bytes:
+    decision = applied.decision
+    return f"{_quoted(applied.name)};r={decision.remaining};t={math.ceil(decision.reset_s)}".encode("ascii")
+
+
+@lru_cache(maxsize=256)
 def _quoted(name: str) -> str:
     escaped = name.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -19,7 +19,7 @@ from doorbuster.kernel.idempotency import checked_key
 from doorbuster.kernel.ids import parse_id
 from doorbuster.platform.http.faces import AnyRequest, allow, principal_of, public
 from doorbuster.platform.http.live import MEDIA_TYPE, EventStream, event_stream, last_event_id
-from doorbuster.platform.http.raw import IDEMPOTENCY_KEY, RawRoute, Scope, header, id_in_path
+from doorbuster.platform.http.raw import FIELDS, IDEMPOTENCY_KEY, RawRoute, Scope, id_in_path
 from doorbuster.platform.sql.paging import LIMIT_DEFAULT, checked_limit, decode_cursor, encode_cursor
 
 _encode = msgspec.json.Encoder().encode
@@ -34,7 +34,7 @@ def ticket_route(service: WaitingRoomService) -> RawRoute:
             raise Unauthenticated
         if principal.role != "customer":
             raise Forbidden("tickets are for customers")
-        key = header(scope, b"idempotency-key")
+        key = scope[FIELDS].get(b"idempotency-key")
         checked_key(None if key is None else key.decode("latin-1"))
         return 201, _encode(TicketView.of(await service.join(principal, parse_id(sale_id))))
 
