@@ -85,7 +85,7 @@ async def _serve_shop(
             await asyncio.sleep(0.005)
         host, port = listener.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        log.info("ready", address=address, documentation=f"{address}/docs")
+        log.info("ready", address=address, documentation=f"{address}/docs", profile=shop.settings.profile)
         if announce:
             print(json.dumps({"base_url": address}), flush=True)
         await serving

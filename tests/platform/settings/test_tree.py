@@ -11,8 +11,9 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from doorbuster.platform.settings import tree as module
-from doorbuster.platform.settings.tree import Settings, WrongSetting, load_settings
+from doorbuster.platform.settings import sources as module
+from doorbuster.platform.settings.sources import load_settings
+from doorbuster.platform.settings.tree import Settings, WrongSetting
 
 
 def walk(kind: type[Struct] = Settings, path: str = "") -> Iterator[tuple[str, Any]]:

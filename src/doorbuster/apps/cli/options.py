@@ -32,7 +32,7 @@ Config = Annotated[Path | None, typer.Option(help="A settings file. [default: do
 
 def settings_of(config: Path | None, data: str | None, database: str | None, **more: object) -> Settings:
     """The settings tree with what the command line says on top. Raises WrongSetting."""
-    from doorbuster.platform.settings.tree import load_settings
+    from doorbuster.platform.settings.sources import load_settings
 
     overrides = {"data": data, "database.url": database, **more}
     return load_settings(config, overrides=overrides)

@@ -27,7 +27,7 @@ from doorbuster.lab.demo.webhooks import MerchantServer, merchant_server
 from doorbuster.lab.payment_simulator.simulator_process import SimulatorProcess
 from doorbuster.lab.stampede import Pool
 from doorbuster.platform.settings.secrets import load_secrets
-from doorbuster.platform.settings.tree import load_settings
+from doorbuster.platform.settings.sources import load_settings
 
 MISBEHAVIOUR: dict[str, Any] = {
     "late": 0.3,

@@ -1,29 +1,20 @@
-"""Every bootstrap setting, with a default that works on one machine.
-
-Sources, later ones win: defaults, `doorbuster.toml` (or `--config`), `DOORBUSTER_SECTION_KEY`. A key that does not
-exist or has a wrong value stops the start and is named.
-"""
+"""Every bootstrap setting, with a default that works on one machine. Where they come from: `sources`."""
 
 from __future__ import annotations
 
-import os
 import re
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_type_hints
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
-
-PREFIX = "DOORBUSTER_"
-_NOT_SETTINGS = {"DOORBUSTER_CRASH_AT", "DOORBUSTER_CONFIG", "DOORBUSTER_RESOLVED", "DOORBUSTER_STAFF_PASSWORD"}
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 HttpUrl = Annotated[str, Meta(pattern=r"^(https?://[!-~]+)?\Z")]
 WebhookSecret = Annotated[str, Meta(min_length=16)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Profile = Literal["development", "test", "production"]
 Label = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]*\Z", max_length=60)]
 
 
@@ -219,6 +210,8 @@ class ProcessSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    profile: Profile = "development"
+    """What this is: other defaults, and in production no toys (see `profiles`)."""
     data: str = "data"
     """The folder of the embedded stores and of generated secrets."""
     database: DatabaseSettings = DatabaseSettings()
@@ -239,76 +232,6 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def folder(self) -> Path:
         return Path(self.data)
-
-
-def load_settings(
-    file: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-    overrides: Mapping[str, object] | None = None,
-) -> Settings:
-    """Reads the tree. `overrides` are dotted keys, from the command line. Raises WrongSetting."""
-    environment = os.environ if environment is None else environment
-    tree = _from_file(file or _default_file(environment))
-    for name, value in environment.items():
-        if name.startswith(PREFIX) and name not in _NOT_SETTINGS:
-            _put(tree, _dotted(name), value)
-    for key, value in (overrides or {}).items():
-        if value is not None:
-            _put(tree, key, value)
-    try:
-        return msgspec.convert(tree, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        raise named_error(error) from error
-
-
-def _default_file(environment: Mapping[str, str]) -> Path | None:
-    if named := environment.get("DOORBUSTER_CONFIG"):
-        return Path(named)
-    default = Path("doorbuster.toml")
-    return default if default.exists() else None
-
-
-def _from_file(file: Path | None) -> dict[str, Any]:
-    if file is None:
-        return {}
-    try:
-        return tomllib.loads(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise WrongSetting(str(file), f"cannot be read: {error}") from error
-
-
-def _dotted(variable: str) -> str:
-    """`DOORBUSTER_HTTP_BODY_BYTES_MAX` → `http.body_bytes_max`. Raises WrongSetting."""
-    name = variable.removeprefix(PREFIX).lower()
-    for section, kind in get_type_hints(Settings).items():
-        if name == section and not _is_section(kind):
-            return section
-        if _is_section(kind) and name.startswith(f"{section}_"):
-            return f"{section}.{name.removeprefix(f'{section}_')}"
-    raise WrongSetting(variable, "there is no such setting")
-
-
-def _is_section(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Struct)
-
-
-def _put(tree: dict[str, Any], key: str, value: object) -> None:
-    *path, last = key.split(".")
-    for name in path:
-        inner = tree.setdefault(name, {})
-        if not isinstance(inner, dict):
-            raise WrongSetting(name, "must be a section")
-        tree = cast("dict[str, Any]", inner)
-    if isinstance(value, str) and value.startswith("["):
-        value = _list_of(key, value)
-    tree[last] = value
-
-
-def _list_of(key: str, text: str) -> object:
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        raise WrongSetting(key, "looks like a list but is not valid JSON") from error
 
 
 def named_error(error: msgspec.ValidationError) -> WrongSetting:
