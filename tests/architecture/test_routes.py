@@ -24,7 +24,7 @@ from doorbuster.platform.settings.tree import Settings
 Route = tuple[str, str]
 """Method and path with {parameters}."""
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
-DOCUMENTATION = {("GET", "/docs"), ("GET", "/openapi.json")}
+DOCUMENTATION = {("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/asyncapi.json")}
 
 
 async def everything_ready() -> Sequence[str]:

@@ -168,6 +168,7 @@ RULES: dict[str, Rule] = {
     "GET /readyz": public(),
     "GET /docs": public(),
     "GET /openapi.json": public(),
+    "GET /asyncapi.json": public(),
     "GET /problems": public(),
     "GET /problems/{slug}": Rule(ANYBODY, thing=lambda _shop, who: {"owner": "sold-out", "other": "conflict"}[who]),
     # accounts

@@ -14,6 +14,7 @@ from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
 from doorbuster import __version__
+from doorbuster.edge.asyncapi import event_document
 from doorbuster.edge.documentation import documentation_routes
 from doorbuster.edge.json_request import JsonRequest
 from doorbuster.edge.openapi import complete_document
@@ -42,8 +43,8 @@ def build_api(
 ) -> Litestar:
     """Everything behind the door. Raw and live routes are only documented here; the door answers them."""
 
-    def describe() -> dict[str, Any]:
-        return complete_document(_described(handlers), app, raw_routes)
+    def describe() -> tuple[dict[str, Any], dict[str, Any]]:
+        return complete_document(_described(handlers), app, raw_routes), event_document(routes, live_routes)
 
     handlers = [
         *routes,

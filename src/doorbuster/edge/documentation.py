@@ -10,7 +10,7 @@ import asyncio
 import html
 import json
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from litestar import Response, get
@@ -19,8 +19,17 @@ from litestar.types import ControllerRouterHandler
 from doorbuster.edge.openapi import operations
 from doorbuster.platform.http.faces import public
 
-Making = Callable[[], dict[str, Any]]
-"""Makes the OpenAPI document."""
+Making = Callable[[], tuple[dict[str, Any], dict[str, Any]]]
+"""Makes the OpenAPI document and the AsyncAPI document."""
+
+
+class Made(NamedTuple):
+    """The documents as JSON, and both as one page."""
+
+    openapi: bytes
+    asyncapi: bytes
+    page: str
+
 
 HTML_POLICY = {
     "content-security-policy": (
@@ -36,23 +45,16 @@ class Documentation:
 
     def __init__(self, make: Making) -> None:
         self._make = make
-        self._made: asyncio.Future[tuple[bytes, str]] | None = None
+        self._made: asyncio.Future[Made] | None = None
 
-    async def document(self) -> bytes:
-        """As JSON."""
-        return (await self._once())[0]
-
-    async def page(self) -> str:
-        return (await self._once())[1]
-
-    async def _once(self) -> tuple[bytes, str]:
+    async def made(self) -> Made:
         if self._made is None or (self._made.done() and (self._made.cancelled() or self._made.exception())):
-            self._made = asyncio.ensure_future(asyncio.to_thread(self._make_both))
+            self._made = asyncio.ensure_future(asyncio.to_thread(self._make_all))
         return await asyncio.shield(self._made)
 
-    def _make_both(self) -> tuple[bytes, str]:
-        document = self._make()
-        return msgspec.json.encode(document), page(document)
+    def _make_all(self) -> Made:
+        document, events = self._make()
+        return Made(msgspec.json.encode(document), msgspec.json.encode(events), page(document, events))
 
 
 def documentation_routes(make: Making) -> list[ControllerRouterHandler]:
@@ -60,14 +62,27 @@ def documentation_routes(make: Making) -> list[ControllerRouterHandler]:
 
     @get("/openapi.json", guards=[public], tags=["documentation"], summary="This API as OpenAPI 3.1")
     async def openapi() -> Response[dict[str, Any]]:
-        encoded: Any = await documentation.document()
-        return Response(encoded, media_type="application/json")
+        return _sent((await documentation.made()).openapi)
+
+    @get(
+        "/asyncapi.json",
+        guards=[public],
+        tags=["documentation"],
+        summary="WebSockets, event streams and events as AsyncAPI 3.0",
+    )
+    async def asyncapi() -> Response[dict[str, Any]]:
+        return _sent((await documentation.made()).asyncapi)
 
     @get("/docs", guards=[public], tags=["documentation"], summary="This API as a page", media_type="text/html")
     async def docs() -> Response[str]:
-        return Response(await documentation.page(), headers=HTML_POLICY)
+        return Response((await documentation.made()).page, headers=HTML_POLICY)
 
-    return [openapi, docs]
+    return [openapi, asyncapi, docs]
+
+
+def _sent(encoded: Any) -> Response[dict[str, Any]]:
+    """It is JSON already."""
+    return Response(encoded, media_type="application/json")
 
 
 _STYLE = """
@@ -80,14 +95,16 @@ code,pre{font:13px/1.45 ui-monospace,monospace}pre{background:#f4f6f8;padding:.6
 """
 
 
-def page(document: dict[str, Any]) -> str:
-    """The whole document as one HTML page: by tag, each operation with parameters, bodies and answers."""
+def page(document: dict[str, Any], events: dict[str, Any]) -> str:
+    """Both documents as one HTML page: by tag, each operation with parameters, bodies and answers; then what is told
+    without being asked for, channel by channel."""
     by_tag: dict[str, list[str]] = {}
     for path, method, operation in operations(document):
         for tag in operation.get("tags", ["other"]):
             by_tag.setdefault(tag, []).append(_operation(path, method, operation, document))
     tags = sorted(by_tag)
     links = " ".join(f'<a href="#{html.escape(tag)}">{html.escape(tag)}</a>' for tag in tags)
+    links += ' <a href="#events">streams and events</a>'
     sections = "".join(f'<h2 id="{html.escape(tag)}">{html.escape(tag)}</h2>{"".join(by_tag[tag])}' for tag in tags)
     info = document["info"]
     return (
@@ -97,8 +114,11 @@ def page(document: dict[str, Any]) -> str:
         f"<h1>{html.escape(info['title'])} API {html.escape(info['version'])}</h1>"
         "<p>Errors are problem details (RFC 9457) with a stable <code>slug</code>. Creating requests carry an "
         "<code>Idempotency-Key</code>: the same key and body get the same answer. Ids are decimal strings, amounts "
-        'integer minor units. The document itself: <a href="/openapi.json">openapi.json</a>.</p>'
-        f"<nav>{links}</nav>{sections}</body></html>"
+        'integer minor units. The documents themselves: <a href="/openapi.json">openapi.json</a>, '
+        '<a href="/asyncapi.json">asyncapi.json</a>.</p>'
+        f"<nav>{links}</nav>{sections}"
+        f'<h2 id="events">Streams and events</h2><p>{html.escape(events["info"]["description"])}</p>'
+        f"{''.join(_channel(name, events) for name in events['channels'])}</body></html>"
     )
 
 
@@ -122,6 +142,28 @@ def _operation(path: str, method: str, operation: dict[str, Any], document: dict
         parts.append(f"<p>{html.escape(status)}: {html.escape(response.get('description', ''))}</p>")
         parts.append(_schemas(response.get("content", {}), document))
     return "".join(parts) + "</details>"
+
+
+def _channel(name: str, events: dict[str, Any]) -> str:
+    channel = events["channels"][name]
+    parts = [
+        f'<details><summary><span class="m">{_kind_of(channel)}</span> <code>{html.escape(channel["address"])}</code> '
+        f"{html.escape(channel['title'])}</summary><p>{html.escape(channel['description'])}</p>"
+    ]
+    for action, title in (("send", "The shop says"), ("receive", "It understands")):
+        operation = events["operations"].get(f"{name}.{action}")
+        for message in () if operation is None else operation["messages"]:
+            told = events["components"]["messages"][message["$ref"].rpartition("/")[2]]
+            parts.append(
+                f"<p>{title}: <code>{html.escape(told['name'])}</code> {html.escape(told.get('summary', ''))}</p>"
+            )
+            parts.append(_schemas({"application/json": {"schema": told["payload"]}}, events))
+    return "".join(parts) + "</details>"
+
+
+def _kind_of(channel: dict[str, Any]) -> str:
+    bindings = channel.get("bindings", {})
+    return "SOCKET" if "ws" in bindings else "STREAM" if "http" in bindings else "EVENTS"
 
 
 def _schemas(content: dict[str, Any], document: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from doorbuster.contexts.configuration.model import REASON_MAX, Wish
 from doorbuster.contexts.configuration.service import TOPIC, ConfigurationService
 from doorbuster.contexts.configuration.views import ChangePage, ChangeView, OneSettingView, SettingsView
 from doorbuster.platform.http.faces import AnyRequest, allow, principal_of
-from doorbuster.platform.http.live import MEDIA_TYPE, EventStream, event_stream, last_event_id
+from doorbuster.platform.http.live import MEDIA_TYPE, STREAMS, EventStream, event_stream, last_event_id
 from doorbuster.platform.settings.config_store import BATCH_MAX
 from doorbuster.platform.settings.rollout import LABELS_MAX, Entry, Percent, Rollout
 from doorbuster.platform.settings.tree import Label
@@ -121,6 +121,7 @@ def _history(service: ConfigurationService) -> list[ControllerRouterHandler]:
         "/v1/config/changes/live",
         guards=[allow("admin")],
         media_type=MEDIA_TYPE,
+        opt={STREAMS: (ChangeView,)},
         tags=["configuration"],
         summary="Changes as they are made (server-sent events); without a cursor, from now on",
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from doorbuster.contexts.delivery import couriers, offering, shipping, store
-from doorbuster.contexts.delivery.model import CANCELLABLE, KnownOrder, Task, Who
-from doorbuster.contexts.delivery.store import StatusEntry
+from doorbuster.contexts.delivery.model import CANCELLABLE, KnownOrder, StatusEntry, Task, Who
 from doorbuster.contracts.delivery import CourierCalledOff
 from doorbuster.kernel.clock import rfc3339
 from doorbuster.platform.bus.outbox import emit

@@ -175,3 +175,21 @@ class Tracking(Struct, frozen=True):
 
 def day_of(now_ms: int) -> int:
     return now_ms // 86_400_000
+
+
+# --- the stream of an order ------------------------------------------------------------------------------------------
+
+
+class StatusEntry(Struct, frozen=True, tag="status", tag_field="type"):
+    """How the order stands now."""
+
+    status: str
+    at: str
+
+
+class PositionEntry(Struct, frozen=True, tag="position", tag_field="type"):
+    """Where the courier is."""
+
+    latitude: float
+    longitude: float
+    at: str

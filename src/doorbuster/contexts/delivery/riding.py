@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from doorbuster.contexts.delivery import changing, couriers, offering, store
-from doorbuster.contexts.delivery.model import Courier, Offer, Position, Task
+from doorbuster.contexts.delivery.model import Courier, Offer, Position, PositionEntry, Task
 from doorbuster.contexts.delivery.stepping import Steps
-from doorbuster.contexts.delivery.store import PositionEntry
 from doorbuster.contracts.delivery import (
     CourierAssigned,
     CourierBusy,

@@ -11,13 +11,14 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from msgspec import Struct
 
 from doorbuster.contexts.delivery.model import (
     BEGINNING,
     CARRIED,
     ENTRIES_KEPT,
     KnownOrder,
+    PositionEntry,
+    StatusEntry,
     Step,
     Task,
     Who,
@@ -85,21 +86,6 @@ def know_cancelled(tx: Tx, order_ids: Iterable[int], now_ms: int) -> None:
 
 
 # --- the stream -------------------------------------------------------------------------------------------------
-
-
-class StatusEntry(Struct, frozen=True, tag="status", tag_field="type"):
-    """How the order stands now."""
-
-    status: str
-    at: str
-
-
-class PositionEntry(Struct, frozen=True, tag="position", tag_field="type"):
-    """Where the courier is."""
-
-    latitude: float
-    longitude: float
-    at: str
 
 
 def tell(tx: Tx, order_id: int, entry: StatusEntry | PositionEntry, now_ms: int) -> None:

@@ -23,6 +23,7 @@ from doorbuster.kernel.principal import ROLES
 from doorbuster.platform.http.faces import AnyRequest, IdText, TimeText, allow, idempotency_key_of, principal_of
 from doorbuster.platform.http.live import (
     MEDIA_TYPE,
+    STREAMS,
     EventStream,
     LiveRoute,
     LiveSocket,
@@ -39,17 +40,22 @@ UrlText = Annotated[str, Meta(min_length=1, max_length=URL_MAX, pattern=r"^https
 Choices = Annotated[list[Choice], Meta(max_length=2)]
 
 
-class NotificationView(Struct, frozen=True):
-    """`about` holds ids and amounts of what it is about, by kind."""
+class NotificationItem(Struct, frozen=True):
+    """A notification as a live stream tells it. `about` holds ids and amounts of what it is about, by kind."""
 
     number: Number
-    read: bool
     event_id: str
     kind: str
     title: str
     text: str
     about: dict[str, Any]
     at: TimeText
+
+
+class NotificationView(NotificationItem, frozen=True):
+    """One of one's notifications."""
+
+    read: bool
 
     @classmethod
     def of(cls, pushed: Pushed, read_to: int) -> NotificationView:
@@ -199,6 +205,7 @@ def live_routes(service: NotificationsService) -> Sequence[LiveRoute]:
             "One's own notifications as they come",
             ("notifications",),
             "Items behind `?after=<number>`, then whatever comes.",
+            items=(NotificationItem,),
         )
     ]
 
@@ -241,6 +248,7 @@ def _stream_routes(service: NotificationsService) -> list[ControllerRouterHandle
         "/v1/me/notifications/stream",
         guards=[anybody],
         media_type=MEDIA_TYPE,
+        opt={STREAMS: (NotificationItem,)},
         tags=["notifications"],
         summary="One's own notifications as server-sent events",
     )

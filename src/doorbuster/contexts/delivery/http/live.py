@@ -6,12 +6,14 @@ from litestar import get
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
+from doorbuster.contexts.delivery.model import PositionEntry, StatusEntry
 from doorbuster.contexts.delivery.service import DeliveryService
 from doorbuster.kernel.ids import parse_id
 from doorbuster.kernel.principal import Role
 from doorbuster.platform.http.faces import AnyRequest, allow, principal_of
 from doorbuster.platform.http.live import (
     MEDIA_TYPE,
+    STREAMS,
     EventStream,
     LiveRoute,
     LiveSocket,
@@ -20,6 +22,7 @@ from doorbuster.platform.http.live import (
     stream,
 )
 
+SHOWN = (StatusEntry, PositionEntry)
 WATCHERS: tuple[Role, ...] = ("guest", "customer", "courier", "merchant", "support", "admin")
 """Anybody who may have ordered, and those who act for the shop; whose order it is decides."""
 
@@ -31,6 +34,7 @@ def event_route(service: DeliveryService) -> ControllerRouterHandler:
         media_type=MEDIA_TYPE,
         tags=["delivery"],
         summary="Status and position of an order as they change (server-sent events)",
+        opt={STREAMS: SHOWN},
     )
     async def follow_order(request: AnyRequest, order_id: FromPath[str]) -> EventStream:
         topic = parse_id(order_id)
@@ -52,4 +56,5 @@ def live_route(service: DeliveryService) -> LiveRoute:
         serve,
         summary="Status and position of an order as they change",
         tags=("delivery",),
+        items=SHOWN,
     )

@@ -111,6 +111,8 @@ def live_route(service: SupportService) -> LiveRoute:
         summary="All of one's conversations, as they happen",
         tags=("support",),
         description='Begin with {"type":"resume","after":{…}}; see docs/contexts/support.md.',
+        told=(Ack, MessageTold, ConversationTold, Left, Resumed, TypingTold),
+        heard=(Resume, SendText, Read, Typing),
     )
 
 

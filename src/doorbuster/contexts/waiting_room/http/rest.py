@@ -18,7 +18,7 @@ from doorbuster.kernel.errors import Forbidden, Unauthenticated
 from doorbuster.kernel.idempotency import checked_key
 from doorbuster.kernel.ids import parse_id
 from doorbuster.platform.http.faces import AnyRequest, allow, principal_of, public
-from doorbuster.platform.http.live import MEDIA_TYPE, EventStream, event_stream, last_event_id
+from doorbuster.platform.http.live import MEDIA_TYPE, STREAMS, EventStream, event_stream, last_event_id
 from doorbuster.platform.http.raw import FIELDS, IDEMPOTENCY_KEY, RawRoute, Scope, id_in_path
 from doorbuster.platform.sql.paging import LIMIT_DEFAULT, checked_limit, decode_cursor, encode_cursor
 
@@ -109,6 +109,7 @@ def routes(service: WaitingRoomService) -> list[ControllerRouterHandler]:
         "/v1/sales/{sale_id:str}/waiting-room/tickets/mine/live",
         guards=[allow("customer")],
         media_type=MEDIA_TYPE,
+        opt={STREAMS: (TicketView,)},
         tags=["waiting room"],
         summary="One's own ticket as it moves on (server-sent events)",
     )

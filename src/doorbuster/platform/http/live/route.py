@@ -23,6 +23,11 @@ class LiveRoute(Struct, frozen=True):
     summary: str
     tags: tuple[str, ...]
     description: str = ""
+    items: tuple[type[Struct], ...] = ()
+    """What the rows of its stream are, if it is one."""
+    told: tuple[type[Struct], ...] = ()
+    heard: tuple[type[Struct], ...] = ()
+    """Messages that it sends and understands beside those that all have. The AsyncAPI document describes them."""
 
     def __post_init__(self) -> None:
         if not self.roles:

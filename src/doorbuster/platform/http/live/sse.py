@@ -23,6 +23,8 @@ HEARTBEAT_S = 15.0
 RETRY_MS = 2000
 """How long a client waits before it comes back."""
 MEDIA_TYPE = "text/event-stream"
+STREAMS = "streams"
+"""In a handler's `opt`: the Structs that its event stream sends. The AsyncAPI document describes them."""
 HEADERS: Headers = [(b"content-type", MEDIA_TYPE.encode()), NO_STORE, (b"x-accel-buffering", b"no")]
 
 LIVE = "live"
