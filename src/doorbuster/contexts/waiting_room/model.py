@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from doorbuster.contracts.flash_sale import SaleDoor
 from doorbuster.contracts.waiting_room import TicketState
 
 TICKETS_MAX = 100_000
@@ -74,6 +75,34 @@ class Ticket(Struct, frozen=True):
     arrived_ms: int
     admitted_ms: int | None
     expires_ms: int | None
+
+
+class Seen(Struct, frozen=True):
+    """A room as a tick sees it before it locks anything. `ended`: an admission has, and is not marked yet."""
+
+    room: Room
+    ended: bool
+
+
+def has_work(seen: Seen, door: SaleDoor, now_ms: int) -> bool:
+    """Whether a tick would change anything. A room without work is only read."""
+    room = seen.room
+    if (room.opens_ms, room.closes_ms) != (door.opens_ms, door.closes_ms) or room.enabled != door.guarded:
+        return True
+    if room.drawn_ms is None:
+        return is_due_to_be_drawn(room, now_ms)
+    if seen.ended or room.used != room.used_counted:
+        return True
+    # While nobody may be let in, the measured flow dies away; then there is nothing more to note.
+    return room.places > room.released and (room.flow > 0 or lets_in(room, door, now_ms))
+
+
+def is_due_to_be_drawn(room: Room, now_ms: int) -> bool:
+    return room.enabled and room.drawn_ms is None and now_ms >= room.opens_ms + DRAW_AFTER_MS
+
+
+def lets_in(room: Room, door: SaleDoor, now_ms: int) -> bool:
+    return room.enabled and door.opens_ms <= now_ms < door.closes_ms and door.units_left > 0
 
 
 def draw_number(seed: bytes, ticket_id: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from doorbuster.contexts.waiting_room.model import Room
+from doorbuster.contexts.waiting_room.outages import Outage
 from doorbuster.contexts.waiting_room.service import Standing
 from doorbuster.contracts.waiting_room import TicketState
 from doorbuster.kernel.clock import rfc3339
@@ -96,3 +97,20 @@ class DrawView(Struct, frozen=True):
     seed: str | None
     items: list[PlaceView]
     next_cursor: str | None
+
+
+class FailingRoomView(Struct, frozen=True):
+    """`failures`: attempts in a row that failed, since `since`; `error`: what the newest failed with."""
+
+    sale_id: IdText
+    since: TimeText
+    failures: int
+    error: str
+
+    @classmethod
+    def of(cls, outage: Outage) -> FailingRoomView:
+        return cls(str(outage.sale_id), rfc3339(outage.since_ms), outage.failures, outage.error)
+
+
+class FailingRoomsView(Struct, frozen=True):
+    failing: list[FailingRoomView]
