@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
@@ -115,10 +115,20 @@ def drawn_order(seed: bytes, arrived: Sequence[tuple[int, int, int]], opens_ms: 
 
     Whoever came before the opening is drawn by lot; behind them stand the others, in order of arrival.
     """
-    lot = [ticket_id for ticket_id, _, arrived_ms in arrived if arrived_ms < opens_ms]
-    lot.sort(key=lambda ticket_id: (draw_number(seed, ticket_id), ticket_id))
+    lot = _by_draw(seed, (ticket_id for ticket_id, _, arrived_ms in arrived if arrived_ms < opens_ms))
     late = sorted((number, ticket_id) for ticket_id, number, arrived_ms in arrived if arrived_ms >= opens_ms)
     return [*lot, *(ticket_id for _, ticket_id in late)], len(lot)
+
+
+def _by_draw(seed: bytes, ticket_ids: Iterable[int]) -> list[int]:
+    """In shares by the first byte: a single sort of 100,000 keeps every other thread waiting for 0.2 s."""
+    shares: list[list[tuple[bytes, int]]] = [[] for _ in range(256)]
+    for ticket_id in ticket_ids:
+        number = draw_number(seed, ticket_id)
+        shares[number[0]].append((number, ticket_id))
+    for share in shares:
+        share.sort()
+    return [ticket_id for share in shares for _, ticket_id in share]
 
 
 def next_rate(
