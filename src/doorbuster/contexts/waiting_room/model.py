@@ -56,6 +56,9 @@ class Room(Struct, frozen=True):
     credit: int
     releaser: str
     lease_until_ms: int
+    flow_high: int = 0
+    flow_low: int = 0
+    """The fastest and the slowest flow of the last minute or so, in thousandths as well."""
 
     @property
     def seed_hash(self) -> str:
@@ -146,9 +149,9 @@ def next_rate(
     return min(max(rate, least), greatest)
 
 
-def smoothed(flow: float, measured: float, elapsed_s: float) -> float:
+def smoothed(flow: float, measured: float, elapsed_s: float, over_s: float = FLOW_S) -> float:
     """An exponential mean whose weights are of time, however irregular the ticks."""
-    return measured + (flow - measured) * math.exp(-elapsed_s / FLOW_S)
+    return measured + (flow - measured) * math.exp(-elapsed_s / over_s)
 
 
 def release_count(rate: float, credit: float, elapsed_s: float, free: int, waiting: int) -> tuple[int, float]:
@@ -156,13 +159,6 @@ def release_count(rate: float, credit: float, elapsed_s: float, free: int, waiti
     owed = credit + rate * elapsed_s
     count = max(0, min(int(owed), free, waiting))
     return count, min(owed - count, 1.0) if count < int(owed) else owed - count
-
-
-def estimate_s(room: Room, ticket: Ticket, now_ms: int) -> int | None:
-    """Seconds until the ticket's turn, from the measured rate of release; None if nobody can say."""
-    if ticket.place is None or room.flow <= 0:
-        return None
-    return math.ceil(ahead_of(room, ticket.place) * 1000 / room.flow - min(1.0, (now_ms - room.ticked_ms) / 1000))
 
 
 def ahead_of(room: Room, place: int) -> int:

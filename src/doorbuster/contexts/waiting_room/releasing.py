@@ -13,19 +13,10 @@ import structlog
 
 from doorbuster.contexts.waiting_room import store
 from doorbuster.contexts.waiting_room.drawing import draw
-from doorbuster.contexts.waiting_room.model import (
-    ELAPSED_MAX_S,
-    Room,
-    Seen,
-    has_work,
-    is_due_to_be_drawn,
-    lets_in,
-    next_rate,
-    release_count,
-    smoothed,
-)
+from doorbuster.contexts.waiting_room.model import Room, Seen, has_work, is_due_to_be_drawn, lets_in
 from doorbuster.contexts.waiting_room.outages import Outages
 from doorbuster.contexts.waiting_room.pacing import WAITING_ROOM, RoomSettings
+from doorbuster.contexts.waiting_room.turns import first_turn, turn
 from doorbuster.contracts.flash_sale import ClaimPace, GuardsSales, SaleDoor, SaleStarted
 from doorbuster.kernel.errors import Busy
 from doorbuster.platform.context import Platform
@@ -169,34 +160,18 @@ def _turn(page: Sequence[Seen]) -> int:
 def _drawn(tx: Tx, room: Room, settings: RoomSettings, now_ms: int) -> dict[str, object]:
     places, lot = draw(tx, room)
     crash_point("waiting-room.drawn-not-committed")
-    start = int((settings.per_s or settings.per_s_start) * 1000)
-    return {"drawn_ms": now_ms, "places": places, "lot": lot, "ticked_ms": now_ms, "rate": start, "flow": start}
+    return {"drawn_ms": now_ms, "places": places, "lot": lot, **first_turn(settings, now_ms)}
 
 
 def _released(
     tx: Tx, room: Room, door: SaleDoor, pace: ClaimPace, settings: RoomSettings, now_ms: int
-) -> tuple[int, dict[str, object]]:
+) -> tuple[int, dict[str, int]]:
     """Lets people in; how many, and what was measured."""
-    elapsed_s = min(max(0, now_ms - room.ticked_ms) / 1000, ELAPSED_MAX_S)
-    used_per_s = smoothed(room.used_flow / 1000, (room.used - room.used_counted) / max(elapsed_s, 0.001), elapsed_s)
-    bounds = (settings.per_s_min, settings.per_s_max, settings.wait_target_ms)
-    rate = settings.per_s or next_rate(room.rate / 1000, used_per_s, pace.wait_ms, elapsed_s, bounds)
     admitted = store.count_admitted(tx, room.sale_id)
     free = max(0, settings.unused_max - admitted) if lets_in(room, door, now_ms) else 0
-    waiting = room.places - room.released
-    count, credit = release_count(rate, room.credit / 1000, elapsed_s, free, waiting)
+    count, measured = turn(room, settings, pace.wait_ms, free, now_ms)
     if count:
         until_ms = now_ms + settings.admitted_for_s * 1000
         let_in = store.admit(tx, room.sale_id, room.released + 1, room.released + count, (now_ms, until_ms))
         assert let_in == count, "places are without gaps, and those behind the last released one wait"
-    # An empty room says nothing about how fast one would be let in.
-    flow = smoothed(room.flow / 1000, count / max(elapsed_s, 0.001), elapsed_s) if waiting > count else rate
-    measured: dict[str, object] = {
-        "ticked_ms": now_ms,
-        "rate": int(rate * 1000),
-        "credit": int(credit * 1000),
-        "flow": int(flow * 1000),
-        "used_flow": int(used_per_s * 1000),
-        "used_counted": room.used,
-    }
-    return count, (measured if elapsed_s > 0 else {})
+    return count, measured
