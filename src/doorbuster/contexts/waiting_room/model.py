@@ -13,8 +13,8 @@ from doorbuster.contracts.flash_sale import SaleDoor
 from doorbuster.contracts.waiting_room import TicketState
 
 TICKETS_MAX = 100_000
-"""People of one room. The draw is one transaction: for so many it takes some 4 s on two cores, and a PostgreSQL whose
-limits (10 s) it exceeds would undo it again and again."""
+"""People of one room. The draw is one transaction: for so many it takes 2 to 5 s on two busy cores (`doorbuster bench
+draw`), and a PostgreSQL whose limit for a statement (10 s) it exceeds would undo it again and again."""
 DRAW_AFTER_MS = 1_000
 """The draw waits so long after the opening for arrivals that came before it and are on their way to the database."""
 ELAPSED_MAX_S = 2.0
