@@ -357,6 +357,7 @@ RULES: dict[str, Rule] = {
     # operation
     "GET /v1/admin/breakers": Rule("admin"),
     "GET /v1/admin/shedding": Rule("admin"),
+    "GET /v1/admin/waiting-rooms": Rule("admin"),
     "GET /v1/admin/cache": Rule("admin"),
     "POST /v1/admin/cache/flush": Rule("admin"),
     "PUT /v1/admin/breakers/{neighbour}": Rule(

@@ -16,7 +16,7 @@ from doorbuster.lab.bench.machine import describe_machine
 from doorbuster.lab.postgres_server import NoPostgres, PostgresServer
 from doorbuster.lab.redis_server import NoRedis, RedisServer
 
-COMMANDS = ("strategies", "checkout", "dispatch", "gateway", "slow-clients", "cache", "pools")
+COMMANDS = ("strategies", "checkout", "dispatch", "draw", "gateway", "slow-clients", "cache", "pools")
 
 
 @pytest.fixture
@@ -71,6 +71,15 @@ def test_checkout_asks_for_the_seconds_it_was_given(bare_machine: None, monkeypa
     assert asked == [Size(3.0)]
     assert isinstance(done.exception, NoPostgres)
     assert str(done.exception) == "doorbuster bench checkout --seconds 3"
+
+
+def test_the_draw_is_what_the_seed_says(bare_machine: None) -> None:
+    words = ["bench", "draw", "--tickets", "300", "--tickets", "20", "--rounds", "1", "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert [(each["store"], each["tickets"]) for each in found["draws"]] == [("sqlite", 300), ("sqlite", 20)]
+    assert found["command"] == "doorbuster bench draw --tickets 300 --tickets 20 --rounds 1"
 
 
 def test_dispatch_assigns_every_courier_and_says_so(tmp_path: Path) -> None:

@@ -174,8 +174,8 @@ def _hot(sale_id: int, terms: dict[int, Terms]) -> list[Callable[[Tx], Any]]:
     return [
         lambda tx: claiming.claim_batch(tx, [known, new], terms, ManualClock(NOW_MS), lambda _: next(new_ids)),
         lambda tx: store.release(tx, [(1_000_000, sale_id), (1_000_001, sale_id)], NOW_MS),
-        lambda tx: store.set_opening(tx, sale_id, NOW_MS - 10),
-        lambda tx: store.set_closing(tx, sale_id, NOW_MS + 10),
+        lambda tx: store.set_opening(tx, sale_id, ManualClock(NOW_MS - 10)),
+        lambda tx: store.set_closing(tx, sale_id, ManualClock(NOW_MS + 10)),
         lambda tx: store.live_allotments(tx, NOW_MS, 60_000),
         lambda tx: store.read_holders(tx, sale_id),
         lambda tx: store.find_claims(tx, [1_000_000, 1_000_002]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 from conftest import NOW_MS
 from contexts.flash_sale.conftest import HOUR_MS, MERCHANT, SKU, MakeSale, OneSku, Rows, Warehouse, request
 from contexts.orders.gate import all_at_once, of_type
-from doorbuster.contexts.flash_sale import wiring
+from doorbuster.contexts.flash_sale import store, wiring
 from doorbuster.contexts.flash_sale.model import Sale
 from doorbuster.contexts.flash_sale.service import FlashSaleService
 from doorbuster.contexts.flash_sale.tables import allotments, sales
@@ -22,7 +23,7 @@ from doorbuster.kernel.idempotency import IdempotencyKeyReused
 from doorbuster.kernel.money import Money
 from doorbuster.kernel.principal import Principal
 from doorbuster.platform.context import Platform
-from doorbuster.platform.sql.database import Database
+from doorbuster.platform.sql.database import Database, Row, Tx
 
 GOOD = SaleProposal(SKU.sku_id, 100, Money(990, "CNY"), 2, NOW_MS + 1_000, NOW_MS + HOUR_MS, 60_000)
 STRANGER = Principal(78, "merchant")
@@ -144,6 +145,32 @@ async def test_opening_and_closing_again_changes_nothing(flash_sale: FlashSaleSe
         before = await rows.everything()
         await change(MERCHANT, sale_id)
         assert await rows.everything() == before
+
+
+@pytest.mark.parametrize("change", ["open_sale", "close_sale"])
+async def test_a_change_is_dated_when_it_has_the_lock(
+    flash_sale: FlashSaleService,
+    make_sale: MakeSale,
+    rows: Rows,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+) -> None:
+    """It waits half a second for the batches of claims before it, the last of which may be as young."""
+    opens_ms = NOW_MS + 1_000 if change == "open_sale" else NOW_MS - 1
+    sale_id = (await make_sale(opens_ms=opens_ms)).terms.sale_id
+    real = store.lock_allotments
+
+    def waits(tx: Tx, sale_ids: Sequence[int]) -> Sequence[Row]:
+        locked = real(tx, sale_ids)
+        clock.advance(500)
+        return locked
+
+    monkeypatch.setattr(store, "lock_allotments", waits)
+    await getattr(flash_sale, change)(MERCHANT, sale_id)
+    (allotment,) = await rows.all(allotments)
+    dated_ms = allotment.opens_ms if change == "open_sale" else allotment.closes_ms
+    assert dated_ms == NOW_MS + 500
 
 
 async def test_a_closed_sale_cannot_be_opened_again(flash_sale: FlashSaleService) -> None:

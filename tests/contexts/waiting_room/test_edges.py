@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 import pytest
 
 from contexts.waiting_room.conftest import DRAWN_MS, MERCHANT, OPENS_MS, SKU, House, customer
-from doorbuster.contexts.waiting_room import releasing, store
+from doorbuster.contexts.waiting_room import store
 from doorbuster.contexts.waiting_room.arriving import Arrival, take_tickets
 from doorbuster.contracts.flash_sale import SaleProposal, SaleStarted
-from doorbuster.kernel.errors import Overloaded, Unavailable
+from doorbuster.kernel.errors import Overloaded
 from doorbuster.kernel.money import Money
 from doorbuster.platform.sql.database import Tx
 
@@ -120,25 +120,3 @@ async def test_a_lease_of_before_the_clock_was_set_back_is_over(house: House):
 
     await house.room_database.write(somebody_elses)
     assert await house.tick() == 1
-
-
-async def test_a_room_that_fails_does_not_hold_up_the_others(house: House, monkeypatch: pytest.MonkeyPatch):
-    house.set(1, per_s=5.0)
-    bad, good = await house.guarded_sale(), await house.guarded_sale()
-    for sale_id in (bad, good):
-        for number in range(10):
-            await house.room.service.join(customer(number), sale_id)
-    real = releasing._draw
-
-    def fails(tx: Tx, room: Any, *rest: Any) -> Any:
-        if room.sale_id == bad:
-            raise Unavailable("statement timeout")
-        return real(tx, room, *rest)
-
-    monkeypatch.setattr(releasing, "_draw", fails)
-    await house.tick(DRAWN_MS)
-    assert await house.tick() == 5
-    assert {row.place for row in await house.tickets(bad)} == {None}
-    monkeypatch.undo()
-    await house.tick()
-    assert {row.place for row in await house.tickets(bad)} == set(range(1, 11))

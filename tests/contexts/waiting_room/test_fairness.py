@@ -68,8 +68,8 @@ class Drain:
             self.let_in_ms.setdefault(row.place, now_ms)
         elif row.place % 50 == 0 and now_ms > NOW_MS + DRAWN_MS + 5_000:
             standing = await self.house.room.service.mine(person, self.sale_id)
-            assert standing.estimate_s is not None
-            self.said.append((row.place, now_ms, standing.estimate_s))
+            assert standing.estimate is not None
+            self.said.append((row.place, now_ms, standing.estimate.s))
         if row.state == "admitted":
             if row.place not in self.claim_at_ms:
                 comes = self.dice.random() < 0.8

@@ -24,6 +24,9 @@ Redis = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(help="Folder for the JSON file and the chart.")]
 
+_DRAWS = [20_000, 100_000]
+"""What a rush brings, and the most that a room takes."""
+
 
 def _finish(report: Report, out: Path | None, json: bool) -> None:
     """Files, the answer, and the exit status: 1 if rows contradict what was answered."""
@@ -91,6 +94,23 @@ def dispatch(
 
     command = f"doorbuster bench dispatch --tasks {tasks} --couriers {couriers} --rounds {rounds} --seed {seed}"
     _finish(measure_dispatch(tasks, couriers, seed, rounds, command, say), out, json)
+
+
+@app.command()
+def draw(
+    tickets: Annotated[list[int], typer.Option(min=1, max=100_000, help="May be given more than once.")] = _DRAWS,
+    rounds: Annotated[int, typer.Option(min=1, max=20)] = 3,
+    postgres: Postgres = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """The draw of a full waiting room: how long it takes, and how late the event loop comes meanwhile."""
+    from doorbuster.lab.bench.draw import measure_draw
+    from doorbuster.lab.bench.stores import run_on_stores
+
+    sizes = "".join(f" --tickets {size}" for size in tickets)
+    command = f"doorbuster bench draw{sizes} --rounds {rounds}"
+    _finish(run_on_stores(postgres, lambda stores: measure_draw(stores, tickets, rounds, command, say)), out, json)
 
 
 @app.command()

@@ -24,6 +24,7 @@ from doorbuster.contracts.flash_sale import (
     SaleProposal,
 )
 from doorbuster.contracts.inventory import Allots
+from doorbuster.kernel.clock import Clock
 from doorbuster.kernel.deadline import Deadline
 from doorbuster.kernel.errors import Busy, Forbidden, OutcomeUnknown, ShopError, Unavailable
 from doorbuster.kernel.ids import ID_MAX
@@ -187,12 +188,11 @@ class FlashSaleService:
         """Closes a sale now; does nothing if it is closed. Raises SaleNotFound, Forbidden."""
         return await self._change(principal, sale_id, store.set_closing)
 
-    async def _change(self, principal: Principal, sale_id: int, change: Callable[[Tx, int, int], None]) -> Sale:
+    async def _change(self, principal: Principal, sale_id: int, change: Callable[[Tx, int, Clock], None]) -> Sale:
         _check_owner(principal, (await self.live.read(sale_id)).terms.merchant_id)
-        now_ms = self._platform.clock.now_ms()
 
         def work(tx: Tx) -> Sale:
-            change(tx, sale_id, now_ms)
+            change(tx, sale_id, self._platform.clock)
             sale = store.find_sale(tx, sale_id)
             assert sale is not None, "sales are never deleted"
             return sale

@@ -98,9 +98,10 @@ def _terms(row: sa.Row[tuple[int, ...]]) -> Terms:
     )
 
 
-def set_opening(tx: Tx, sale_id: int, now_ms: int) -> None:
-    """Opens a sale that is still scheduled."""
+def set_opening(tx: Tx, sale_id: int, clock: Clock) -> None:
+    """Opens a sale that is still scheduled, by the clock as read under the allotment's lock."""
     lock_allotments(tx, [sale_id])
+    now_ms = clock.now_ms()
     tx.execute(
         sa.update(allotments)
         .where(allotments.c.sale_id == sale_id, allotments.c.opens_ms > now_ms)
@@ -126,9 +127,13 @@ def find_sales(tx: Tx, sale_ids: Sequence[int]) -> list[Sale]:
     return [_sale(row) for row in tx.execute(_SALE.where(sales.c.sale_id.in_(sale_ids)).order_by(sales.c.sale_id))]
 
 
-def set_closing(tx: Tx, sale_id: int, now_ms: int) -> None:
-    """Closes a sale that is not closed yet, whether or not it has opened."""
+def set_closing(tx: Tx, sale_id: int, clock: Clock) -> None:
+    """Closes a sale that is not closed yet, whether or not it has opened.
+
+    The clock is read under the allotment's lock: no claim that was decided before is dated behind the close.
+    """
     lock_allotments(tx, [sale_id])
+    now_ms = clock.now_ms()
     tx.execute(
         sa.update(allotments)
         .where(allotments.c.sale_id == sale_id, allotments.c.closes_ms > now_ms)

@@ -12,16 +12,11 @@ from collections.abc import Sequence
 import structlog
 
 from doorbuster.contexts.waiting_room import store
-from doorbuster.contexts.waiting_room.model import (
-    DRAW_AFTER_MS,
-    ELAPSED_MAX_S,
-    Room,
-    drawn_order,
-    next_rate,
-    release_count,
-    smoothed,
-)
+from doorbuster.contexts.waiting_room.drawing import draw
+from doorbuster.contexts.waiting_room.model import Room, Seen, has_work, is_due_to_be_drawn, lets_in
+from doorbuster.contexts.waiting_room.outages import Outages
 from doorbuster.contexts.waiting_room.pacing import WAITING_ROOM, RoomSettings
+from doorbuster.contexts.waiting_room.turns import first_turn, turn
 from doorbuster.contracts.flash_sale import ClaimPace, GuardsSales, SaleDoor, SaleStarted
 from doorbuster.kernel.errors import Busy
 from doorbuster.platform.context import Platform
@@ -45,52 +40,74 @@ class Releaser:
         self._sales = sales
         self._settings = platform.runtime.live(WAITING_ROOM)
         self._owner = str(platform.ids.next())
+        self._due_after = self._live_after = 0
+        self.outages = Outages()
 
     async def run(self) -> None:
-        """Ticks until cancelled."""
+        """Ticks until cancelled. An outage of everything is logged when it begins."""
+        out = False
         while True:
-            pause_s = TICK_S
             try:
                 await self.tick()
+                out = False
             except Busy as outage:
-                log.warning("the waiting room waits", error=repr(outage))
-                pause_s = OUTAGE_PAUSE_S
-            await asyncio.sleep(pause_s)
+                if not out:
+                    log.warning("the waiting room waits", error=repr(outage))
+                out = True
+            await asyncio.sleep(OUTAGE_PAUSE_S if out else TICK_S)
 
     async def tick(self) -> int:
-        """Looks after every room that this process may; how many people were let in.
+        """Looks after every room that this process may and that has work; how many people were let in.
 
-        A room that fails does not hold up the others. Raises Busy if all of them fail.
+        A room that fails does not hold up the others. Raises Busy if all of them fail by it. Without work nothing is
+        locked or written: not even the lease, which is taken by whoever finds work first.
         """
         now_ms = self._platform.clock.now_ms()
-        ours = [room for room in await self._live_rooms(now_ms) if self._may(room, now_ms)]
+        ours = [seen for seen in await self._seen(now_ms) if self._may(seen.room, now_ms)]
         if not ours:
             return 0
-        doors = {door.sale_id: door for door in await self._sales.doors([room.sale_id for room in ours])}
-        released, failures = 0, list[Busy]()
-        for room in ours:
-            door = doors.get(room.sale_id)
-            if door is None:
+        doors = {door.sale_id: door for door in await self._sales.doors([seen.room.sale_id for seen in ours])}
+        released, looked_after, busy = 0, 0, list[Busy]()
+        for seen in ours:
+            room, door = seen.room, doors.get(seen.room.sale_id)
+            if door is None or not has_work(seen, door, now_ms):
                 continue
+            looked_after += 1
             try:
                 released += await self._look_after(room, door, now_ms)
-            except Busy as failure:
-                log.warning("a waiting room waits", sale_id=room.sale_id, error=repr(failure))
-                failures.append(failure)
+            except Exception as error:  # noqa: BLE001 - told by `outages`; one broken room must not close the others
+                self.outages.failed(room.sale_id, error, now_ms)
+                if isinstance(error, Busy):
+                    busy.append(error)
+            else:
+                self.outages.mended(room.sale_id)
             crash_point("waiting-room.released")
-        self._platform.wakeups.wake(NAME)
-        if len(failures) == len(ours):
-            raise failures[0]
+        if looked_after:
+            self._platform.wakeups.wake(NAME)
+        if busy and len(busy) == looked_after:
+            raise busy[0]
         return released
+
+    async def _seen(self, now_ms: int) -> Sequence[Seen]:
+        """The next page of rooms that are due, and of all whose sales may have changed; each once.
+
+        Pages go round, whatever becomes of the rooms on them: no room keeps another from its turn.
+        """
+        ended_ms = now_ms - EXPIRE_AFTER_MS
+
+        def pages(tx: Tx) -> tuple[list[Seen], list[Seen]]:
+            due = store.due_rooms(tx, now_ms, ended_ms, self._due_after)
+            return due, store.live_rooms(tx, now_ms, ended_ms, self._live_after)
+
+        due, live = await self._database.read(pages)
+        self._due_after, self._live_after = _turn(due), _turn(live)
+        return list({seen.room.sale_id: seen for seen in (*due, *live)}.values())
 
     async def _look_after(self, room: Room, door: SaleDoor, now_ms: int) -> int:
         """Raises Busy."""
         await self._settle_guard(room, door, now_ms)
         pace, settings = self._sales.pace(), self._settings()
         return await self._database.write(lambda tx: self._move(tx, door, pace, settings))
-
-    async def _live_rooms(self, now_ms: int) -> Sequence[Room]:
-        return await self._database.read(lambda tx: store.live_rooms(tx, now_ms))
 
     def _may(self, room: Room, now_ms: int) -> bool:
         """A lease that ends later than any that is given now is one from before the clock was set back."""
@@ -122,8 +139,8 @@ class Releaser:
             store.update_room(tx, room, **lease, enabled=door.guarded)
             return 0
         if room.drawn_ms is None:
-            if room.enabled and now_ms >= door.opens_ms + DRAW_AFTER_MS:
-                store.update_room(tx, room, **lease, **_draw(tx, room, door, settings, now_ms))
+            if is_due_to_be_drawn(room, now_ms):
+                store.update_room(tx, room, **lease, **_drawn(tx, room, settings, now_ms))
             return 0
         expired = store.expire(tx, room.sale_id, now_ms - EXPIRE_AFTER_MS)
         count, measured = _released(tx, room, door, pace, settings, now_ms)
@@ -135,38 +152,26 @@ class Releaser:
         return count
 
 
-def _draw(tx: Tx, room: Room, door: SaleDoor, settings: RoomSettings, now_ms: int) -> dict[str, object]:
-    ordered, lot = drawn_order(room.seed, store.arrived(tx, room.sale_id), door.opens_ms)
-    store.write_places(tx, ordered)
-    start = int((settings.per_s or settings.per_s_start) * 1000)
-    return {"drawn_ms": now_ms, "places": len(ordered), "lot": lot, "ticked_ms": now_ms, "rate": start, "flow": start}
+def _turn(page: Sequence[Seen]) -> int:
+    """Behind which sale the next page begins: behind a full one, else from the beginning."""
+    return page[-1].room.sale_id if len(page) == store.ROOMS_PAGE else 0
+
+
+def _drawn(tx: Tx, room: Room, settings: RoomSettings, now_ms: int) -> dict[str, object]:
+    places, lot = draw(tx, room)
+    crash_point("waiting-room.drawn-not-committed")
+    return {"drawn_ms": now_ms, "places": places, "lot": lot, **first_turn(settings, now_ms)}
 
 
 def _released(
     tx: Tx, room: Room, door: SaleDoor, pace: ClaimPace, settings: RoomSettings, now_ms: int
-) -> tuple[int, dict[str, object]]:
+) -> tuple[int, dict[str, int]]:
     """Lets people in; how many, and what was measured."""
-    elapsed_s = min(max(0, now_ms - room.ticked_ms) / 1000, ELAPSED_MAX_S)
-    used_per_s = smoothed(room.used_flow / 1000, (room.used - room.used_counted) / max(elapsed_s, 0.001), elapsed_s)
-    bounds = (settings.per_s_min, settings.per_s_max, settings.wait_target_ms)
-    rate = settings.per_s or next_rate(room.rate / 1000, used_per_s, pace.wait_ms, elapsed_s, bounds)
     admitted = store.count_admitted(tx, room.sale_id)
-    is_open = room.enabled and door.opens_ms <= now_ms < door.closes_ms and door.units_left > 0
-    free = max(0, settings.unused_max - admitted) if is_open else 0
-    waiting = room.places - room.released
-    count, credit = release_count(rate, room.credit / 1000, elapsed_s, free, waiting)
+    free = max(0, settings.unused_max - admitted) if lets_in(room, door, now_ms) else 0
+    count, measured = turn(room, settings, pace.wait_ms, free, now_ms)
     if count:
         until_ms = now_ms + settings.admitted_for_s * 1000
         let_in = store.admit(tx, room.sale_id, room.released + 1, room.released + count, (now_ms, until_ms))
         assert let_in == count, "places are without gaps, and those behind the last released one wait"
-    # An empty room says nothing about how fast one would be let in.
-    flow = smoothed(room.flow / 1000, count / max(elapsed_s, 0.001), elapsed_s) if waiting > count else rate
-    measured: dict[str, object] = {
-        "ticked_ms": now_ms,
-        "rate": int(rate * 1000),
-        "credit": int(credit * 1000),
-        "flow": int(flow * 1000),
-        "used_flow": int(used_per_s * 1000),
-        "used_counted": room.used,
-    }
-    return count, (measured if elapsed_s > 0 else {})
+    return count, measured

@@ -8,8 +8,10 @@ from msgspec import Struct
 
 from doorbuster.contexts.waiting_room import books, store
 from doorbuster.contexts.waiting_room.arriving import ARRIVAL_WAIT_MS, Arrival, take_tickets
+from doorbuster.contexts.waiting_room.estimating import Estimate, estimate
 from doorbuster.contexts.waiting_room.known import KnownRooms
-from doorbuster.contexts.waiting_room.model import Room, Ticket, ahead_of, estimate_s
+from doorbuster.contexts.waiting_room.model import Room, Ticket, ahead_of
+from doorbuster.contexts.waiting_room.pacing import WAITING_ROOM
 from doorbuster.contexts.waiting_room.releasing import NAME
 from doorbuster.contracts.audit import Check
 from doorbuster.contracts.flash_sale import GuardsSales, SaleNotFound, SaleStarted
@@ -35,7 +37,7 @@ class Standing(Struct, frozen=True):
     room: Room
     ticket: Ticket
     ahead: int | None
-    estimate_s: int | None
+    estimate: Estimate | None
     admission: str | None
     now_ms: int
 
@@ -61,6 +63,7 @@ class WaitingRoomService:
         self._known = known
         self.hub = hub
         self._new_seed = new_seed
+        self._pace = platform.runtime.live(WAITING_ROOM)
         self._arrivals: GroupCommit[Arrival, Ticket] = GroupCommit(
             self._commit,
             max_batch=ARRIVALS_BATCH,
@@ -165,15 +168,9 @@ class WaitingRoomService:
             )
         waits = ticket.state == "waiting" and ticket.place is not None
         ahead = ahead_of(room, ticket.place) - 1 if waits and ticket.place is not None else None
-        estimate = estimate_s(room, ticket, now_ms) if waits else None
-        return Standing(
-            room,
-            ticket,
-            None if ahead is None else max(0, ahead),
-            estimate if estimate is None else max(0, estimate),
-            admission,
-            now_ms,
-        )
+        pace = self._pace()
+        expected = estimate(room, ticket, now_ms, pace.per_s, pace.per_s_max) if waits else None
+        return Standing(room, ticket, None if ahead is None else max(0, ahead), expected, admission, now_ms)
 
     async def follower(self, principal: Principal, sale_id: int) -> Follow:
         """`await follow(cursor)` → how the ticket stands if its room has changed behind `cursor`, else None.

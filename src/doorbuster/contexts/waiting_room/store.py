@@ -7,14 +7,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from doorbuster.contexts.waiting_room.model import Room, Ticket
+from doorbuster.contexts.waiting_room.model import DRAW_AFTER_MS, Room, Seen, Ticket
 from doorbuster.contexts.waiting_room.tables import rooms, tickets
 from doorbuster.platform.sql.database import Tx
 
-ROOMS_MAX = 200
-"""Rooms that are looked after at once."""
+ROOMS_PAGE = 200
+"""Rooms that one tick looks after, and as many whose sales it looks at. Where there are more, they take turns."""
 GRACE_MS = 60_000
 """A room is looked after for so long behind its sale's close."""
+
+
+# A literal, so that the partial index is known to apply.
+_ADMITTED = tickets.c.state == sa.literal_column("'admitted'")
 
 
 def _room(row: Any) -> Room:
@@ -52,11 +56,36 @@ def lock_rooms(tx: Tx, sale_ids: Sequence[int]) -> list[Room]:
     return [_room(row) for row in tx.execute(statement)]
 
 
-def live_rooms(tx: Tx, now_ms: int) -> list[Room]:
-    statement = (
-        sa.select(rooms).where(rooms.c.closes_ms > now_ms - GRACE_MS).order_by(rooms.c.closes_ms).limit(ROOMS_MAX)
+def due_rooms(tx: Tx, now_ms: int, ended_ms: int, after: int) -> list[Seen]:
+    """Those for which a tick has something to do by what their own rows say; a page by sale, behind `after`.
+
+    Admissions that ended by `ended_ms` are to be marked. Rooms that are switched off or open later are not among them.
+    """
+    to_draw = sa.and_(rooms.c.enabled, rooms.c.drawn_ms.is_(None), rooms.c.opens_ms <= now_ms - DRAW_AFTER_MS)
+    to_let_in = sa.and_(rooms.c.places > rooms.c.released, sa.or_(rooms.c.flow > 0, rooms.c.closes_ms > now_ms))
+    drawn = sa.and_(
+        rooms.c.drawn_ms.is_not(None), sa.or_(to_let_in, rooms.c.used != rooms.c.used_counted, _ended(ended_ms))
     )
-    return [_room(row) for row in tx.execute(statement)]
+    return _page(tx, now_ms, ended_ms, after, sa.or_(to_draw, drawn))
+
+
+def live_rooms(tx: Tx, now_ms: int, ended_ms: int, after: int) -> list[Seen]:
+    """All whose sales are not over, to be compared with their sales; a page by sale, behind `after`."""
+    return _page(tx, now_ms, ended_ms, after, sa.true())
+
+
+def _page(tx: Tx, now_ms: int, ended_ms: int, after: int, where: sa.ColumnElement[bool]) -> list[Seen]:
+    statement = (
+        sa.select(rooms, _ended(ended_ms).label("ended"))
+        .where(rooms.c.closes_ms > now_ms - GRACE_MS, rooms.c.sale_id > after, where)
+        .order_by(rooms.c.sale_id)
+        .limit(ROOMS_PAGE)
+    )
+    return [Seen(_room(row), bool(row.ended)) for row in tx.execute(statement)]
+
+
+def _ended(ended_ms: int) -> sa.ColumnElement[bool]:
+    return sa.exists().where(tickets.c.sale_id == rooms.c.sale_id, _ADMITTED, tickets.c.expires_ms <= ended_ms)
 
 
 def find_ticket(tx: Tx, sale_id: int, customer_id: int) -> Ticket | None:
@@ -103,27 +132,6 @@ def count_arrivals(tx: Tx, sale_id: int, arrivals: int, places: int) -> None:
     tx.execute(sa.update(rooms).where(rooms.c.sale_id == sale_id).values(arrivals=arrivals, places=places))
 
 
-def arrived(tx: Tx, sale_id: int) -> list[tuple[int, int, int]]:
-    """(ticket, number, arrived) of everybody in the room."""
-    columns = (tickets.c.ticket_id, tickets.c.number, tickets.c.arrived_ms)
-    return [
-        (row.ticket_id, row.number, row.arrived_ms)
-        for row in tx.execute(sa.select(*columns).where(tickets.c.sale_id == sale_id))
-    ]
-
-
-def write_places(tx: Tx, ordered: Sequence[int]) -> None:
-    """Place 1 for the first of these tickets, and so on."""
-    if tx.dialect == "sqlite":
-        tx.run_many("UPDATE tickets SET place = ? WHERE ticket_id = ?", list(enumerate(ordered, 1)))
-    elif ordered:
-        tx.rows(
-            "UPDATE tickets t SET place = d.place FROM unnest($1::bigint[]) WITH ORDINALITY AS d(ticket_id, place) "
-            "WHERE t.ticket_id = d.ticket_id",
-            list(ordered),
-        )
-
-
 def admit(tx: Tx, sale_id: int, first: int, last: int, times: tuple[int, int]) -> int:
     """Lets places `first` to `last` in; `times`: now, and when their admissions end."""
     statement = (
@@ -146,10 +154,6 @@ def expire(tx: Tx, sale_id: int, before_ms: int) -> int:
 def count_admitted(tx: Tx, sale_id: int) -> int:
     statement = sa.select(sa.func.count()).select_from(tickets).where(tickets.c.sale_id == sale_id, _ADMITTED)
     return tx.execute(statement).scalar_one()
-
-
-# A literal, so that the partial index is known to apply.
-_ADMITTED = tickets.c.state == sa.literal_column("'admitted'")
 
 
 def use(tx: Tx, sale_id: int, ticket_ids: Sequence[int]) -> int:

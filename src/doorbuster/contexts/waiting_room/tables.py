@@ -35,6 +35,8 @@ rooms = sa.Table(
     sa.Column("credit", sa.BigInteger, nullable=False),
     sa.Column("releaser", sa.Text, nullable=False),
     sa.Column("lease_until_ms", sa.BigInteger, nullable=False),
+    sa.Column("flow_high", sa.BigInteger, nullable=False),
+    sa.Column("flow_low", sa.BigInteger, nullable=False),
     sa.CheckConstraint("released >= 0 AND released <= places AND places <= arrivals", name="released_in_order"),
     sa.Index("rooms_by_close", "closes_ms"),
 )

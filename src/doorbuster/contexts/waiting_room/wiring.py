@@ -43,7 +43,7 @@ def build(
     def faces() -> Faces:
         from doorbuster.contexts.waiting_room.http import rest
 
-        return Faces(rest.routes(service), [rest.ticket_route(service)])
+        return Faces(rest.routes(service, releaser.outages), [rest.ticket_route(service)])
 
     return WaitingRoomContext(
         service,

@@ -26,16 +26,18 @@ const token=sessionStorage.getItem('doorbuster.token');
 const ask=(method,url,more)=>fetch(url,{method,headers:{Authorization:'Bearer '+token,...more}});
 const words={waiting:['Please wait','请稍候'],admitted:['It is your turn','轮到您了'],
 used:['Your order is placed','已下单'],expired:['Your turn has passed','已过号']};
+const span=t=>{const [from,to]=[t.estimate_from_s,t.estimate_to_s??t.estimate_s].map(s=>Math.ceil(s/60));
+return from<to?from+'–'+to:to};
 function tell(t){show('state',words[t.state][0]);show('state-zh',words[t.state][1]);
 show('place',t.state!=='waiting'?'':t.place===null?t.opens_in_s+' s':t.ahead+1);
-show('estimate',t.estimate_s===null?'':'≈ '+Math.ceil(t.estimate_s/60)+' min · 约 '+Math.ceil(t.estimate_s/60)+' 分钟');
+show('estimate',t.estimate_s===null?'':'≈ '+span(t)+' min · 约 '+span(t)+' 分钟');
 if(t.admission){sessionStorage.setItem('doorbuster.admission.'+t.sale_id,t.admission)}}
 const login=()=>{sessionStorage.removeItem('doorbuster.token');
 show('state','Log in to take a ticket');show('state-zh','请先登录')};
 async function look(){let pause=10000;
 try{const answer=await ask('GET',path+'/mine');if(answer.status===401){login();return}
 if(answer.ok){const t=await answer.json();tell(t);if(t.state==='used'||t.state==='expired')return;
-pause=Math.min(60000,Math.max(3000,100*(t.estimate_s??t.opens_in_s??30)))}}catch{}
+pause=Math.min(60000,Math.max(3000,100*(t.estimate_from_s??t.opens_in_s??30)))}}catch{}
 setTimeout(look,pause*(1+Math.random()/3))}
 async function start(){if(!token){login();return}
 try{const answer=await ask('POST',path,{'Idempotency-Key':crypto.randomUUID?.()??String(Date.now())});

@@ -12,7 +12,16 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from litestar.types import ControllerRouterHandler
 
 from doorbuster.contexts.waiting_room.http import page
-from doorbuster.contexts.waiting_room.http.views import DrawView, PlaceView, RoomBody, TicketView, WaitingRoomView
+from doorbuster.contexts.waiting_room.http.views import (
+    DrawView,
+    FailingRoomsView,
+    FailingRoomView,
+    PlaceView,
+    RoomBody,
+    TicketView,
+    WaitingRoomView,
+)
+from doorbuster.contexts.waiting_room.outages import Outages
 from doorbuster.contexts.waiting_room.service import WaitingRoomService
 from doorbuster.kernel.errors import Forbidden, Unauthenticated
 from doorbuster.kernel.idempotency import checked_key
@@ -54,7 +63,7 @@ def ticket_route(service: WaitingRoomService) -> RawRoute:
     return RawRoute("POST", "/v1/sales/", "/waiting-room/tickets", "sale_id", answer, operation, schemas)
 
 
-def routes(service: WaitingRoomService) -> list[ControllerRouterHandler]:
+def routes(service: WaitingRoomService, outages: Outages) -> list[ControllerRouterHandler]:
     @put(
         "/v1/sales/{sale_id:str}/waiting-room",
         guards=[allow("merchant", "admin")],
@@ -123,4 +132,14 @@ def routes(service: WaitingRoomService) -> list[ControllerRouterHandler]:
 
         return event_stream(request, service.hub, topic, read, last_event_id(request))
 
-    return [switch, show, draw, mine, follow]
+    @get(
+        "/v1/admin/waiting-rooms",
+        guards=[allow("admin")],
+        tags=["operation"],
+        summary="Waiting rooms that fail",
+        description="Those that this process should let people in from and cannot, the longest outage first.",
+    )
+    async def failing() -> FailingRoomsView:
+        return FailingRoomsView([FailingRoomView.of(each) for each in outages.failing(service.now_ms())])
+
+    return [switch, show, draw, mine, follow, failing]

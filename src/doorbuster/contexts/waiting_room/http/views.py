@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from doorbuster.contexts.waiting_room.model import Room
+from doorbuster.contexts.waiting_room.outages import Outage
 from doorbuster.contexts.waiting_room.service import Standing
 from doorbuster.contracts.waiting_room import TicketState
 from doorbuster.kernel.clock import rfc3339
@@ -48,7 +49,8 @@ class WaitingRoomView(Struct, frozen=True):
 
 
 class TicketView(Struct, frozen=True):
-    """`place` is known once the lot is drawn; `ahead` and `estimate_s` say what is before it.
+    """`place` is known once the lot is drawn; `ahead` and `estimate_s` say what is before it. `estimate_from_s` and
+    `estimate_to_s` differ from it while the pace is still being found or swings; they are null if nobody can say.
 
     When `admission` is there, claim with it as the header `Doorbuster-Admission` until `admitted_until`.
     """
@@ -59,6 +61,8 @@ class TicketView(Struct, frozen=True):
     place: int | None
     ahead: int | None
     estimate_s: int | None
+    estimate_from_s: int | None
+    estimate_to_s: int | None
     opens_at: TimeText
     opens_in_s: int
     admission: str | None
@@ -68,13 +72,16 @@ class TicketView(Struct, frozen=True):
     @classmethod
     def of(cls, standing: Standing) -> TicketView:
         ticket, room, now_ms = standing.ticket, standing.room, standing.now_ms
+        estimate = standing.estimate
         return cls(
             str(ticket.ticket_id),
             str(ticket.sale_id),
             ticket.state,
             ticket.place,
             standing.ahead,
-            standing.estimate_s,
+            None if estimate is None else estimate.s,
+            None if estimate is None else estimate.from_s,
+            None if estimate is None else estimate.to_s,
             rfc3339(room.opens_ms),
             max(0, -((now_ms - room.opens_ms) // 1000)),
             standing.admission,
@@ -96,3 +103,20 @@ class DrawView(Struct, frozen=True):
     seed: str | None
     items: list[PlaceView]
     next_cursor: str | None
+
+
+class FailingRoomView(Struct, frozen=True):
+    """`failures`: attempts in a row that failed, since `since`; `error`: what the newest failed with."""
+
+    sale_id: IdText
+    since: TimeText
+    failures: int
+    error: str
+
+    @classmethod
+    def of(cls, outage: Outage) -> FailingRoomView:
+        return cls(str(outage.sale_id), rfc3339(outage.since_ms), outage.failures, outage.error)
+
+
+class FailingRoomsView(Struct, frozen=True):
+    failing: list[FailingRoomView]
