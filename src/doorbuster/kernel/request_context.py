@@ -11,6 +11,7 @@ from contextvars import ContextVar
 
 from msgspec import Struct
 
+from doorbuster.kernel.cause import Cause
 from doorbuster.kernel.deadline import Deadline
 from doorbuster.kernel.priority import Priority, priority_of
 
@@ -39,9 +40,10 @@ class Trace(Struct, frozen=True):
 
 
 class RequestContext:
-    """Of one request. Trace and priority are worked out when first asked for: most requests never are."""
+    """Of one request. Trace, cause and priority are worked out when first asked for: most requests never are."""
 
     __slots__ = (
+        "_cause",
         "_number",
         "_priority",
         "_process",
@@ -72,6 +74,7 @@ class RequestContext:
         self._number = number
         self._traceparent = self._tracestate = ""
         self._trace: Trace | None = None
+        self._cause: Cause | None = None
         self._priority: Priority | None = None
 
     def continue_trace(self, traceparent: str, tracestate: str = "") -> None:
@@ -86,6 +89,13 @@ class RequestContext:
                 f"{self._process:016x}{span}", span, "", sampled=False
             )
         return self._trace
+
+    @property
+    def cause(self) -> Cause:
+        """What events tell of this request."""
+        if self._cause is None:
+            self._cause = Cause(f"{self.trace.traceparent()} {self.request_id}")
+        return self._cause
 
     @property
     def priority(self) -> Priority:
@@ -131,6 +141,12 @@ _current: ContextVar[RequestContext | None] = ContextVar("request", default=None
 def current_request() -> RequestContext | None:
     """Of the request that is being worked on; None in work that no request waits for."""
     return _current.get()
+
+
+def current_cause() -> Cause | None:
+    """Of what is done now: the current request, if there is one."""
+    context = _current.get()
+    return None if context is None else context.cause
 
 
 def working_on(context: RequestContext | None) -> None:

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from doorbuster.contexts.payments.model import CUSTOMERS, MOVES, Intent, PaymentRecord, sources
 from doorbuster.contracts.payments import PaymentCaptured, PaymentStatus
+from doorbuster.kernel.cause import Cause, text_of
 from doorbuster.platform.bus import outbox
 from doorbuster.platform.sql.database import Tx
 
@@ -32,6 +33,8 @@ class Step(Struct, frozen=True):
     checkout_url: str | None = None
     decline: str | None = None
     next_check_ms: int | None = None
+    cause: Cause | None = None
+    """The request that brought the provider's word, for the event."""
 
     @property
     def stop_checks(self) -> bool:
@@ -150,8 +153,9 @@ _POST_SQLITE = (
 
 _SETTLE_POSTGRES = (
     "WITH asked AS (SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], "  # noqa: S608 - constants
-    "$4::bigint[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bool[], $10::bigint[], $11::bytea[]) "
-    "AS a(id, target, reference, amount, currency, checkout_url, decline, check_ms, stop_checks, ledger_id, told)), "
+    "$4::bigint[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bool[], $10::bigint[], $11::bytea[], "
+    "$14::text[]) AS a(id, target, reference, amount, currency, checkout_url, decline, check_ms, stop_checks, "
+    "ledger_id, told, cause)), "
     "moved AS (UPDATE payments p SET status = a.target, reference = a.reference, lease_until_ms = NULL, "
     "updated_ms = $12, checkout_url = coalesce(p.checkout_url, a.checkout_url), "
     "decline = coalesce(p.decline, a.decline), "
@@ -160,14 +164,14 @@ _SETTLE_POSTGRES = (
     "captured_ms = CASE a.target WHEN 'captured' THEN $12 ELSE p.captured_ms END "
     "FROM asked a WHERE p.id = a.id AND p.amount = a.amount AND p.currency = a.currency "
     f"AND {_allowed('a.target', 'p.status', 'a.checkout_url')} "
-    "RETURNING p.id, p.order_id, p.provider, p.amount, p.currency, a.target, a.ledger_id, a.told), "
+    "RETURNING p.id, p.order_id, p.provider, p.amount, p.currency, a.target, a.ledger_id, a.told, a.cause), "
     "posted AS (INSERT INTO ledger_entries "
     "(transaction_id, account, payment_id, refund_id, kind, amount, currency, cause, at_ms) "
     "SELECT m.ledger_id, s.account, m.id, 0, 'capture', s.amount, m.currency, 'captured', $12 FROM moved m "
     f"CROSS JOIN LATERAL (VALUES ('provider:' || m.provider, m.amount), ('{CUSTOMERS}', -m.amount)) "
     "AS s(account, amount) WHERE m.target = 'captured'), "
-    "announced AS (INSERT INTO outbox (txid, type, aggregate_id, payload, at_ms) "
-    "SELECT pg_current_xact_id()::text::bigint, $13::text, m.order_id, m.told, $12 FROM moved m "
+    "announced AS (INSERT INTO outbox (txid, type, aggregate_id, payload, cause, at_ms) "
+    "SELECT pg_current_xact_id()::text::bigint, $13::text, m.order_id, m.told, m.cause, $12 FROM moved m "
     "WHERE m.target = 'captured') "
     "SELECT id FROM moved"
 )
@@ -208,6 +212,7 @@ def _settle(tx: Tx, steps: Sequence[Step], now_ms: int) -> set[int]:
         [_told(step, now_ms) for step in steps],
         now_ms,
         outbox.type_of(PaymentCaptured),
+        [text_of(step.cause) for step in steps],
     )
     return {row[0] for row in rows}
 
@@ -241,5 +246,5 @@ def _settle_sqlite(tx: Tx, step: Step, now_ms: int) -> bool:
             _POST_SQLITE,
             [(step.ledger_id, account, payment.id, amount, payment.currency, now_ms) for account, amount in sides],
         )
-        outbox.emit(tx, [_captured(step, now_ms)], now_ms)
+        outbox.emit(tx, [_captured(step, now_ms)], now_ms, [step.cause])
     return bool(moved)
