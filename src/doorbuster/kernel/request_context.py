@@ -125,7 +125,7 @@ class RequestContext:
 
 def _continued(traceparent: str, tracestate: str, span_id: str) -> Trace | None:
     """The caller's trace, if what they say of it is well formed (W3C Trace Context, 3.2.2)."""
-    found = _TRACEPARENT.match(traceparent)
+    found = _TRACEPARENT.match(traceparent) if traceparent else None
     if found is None:
         return None
     version, trace_id, parent_id, flags, rest = found.groups()

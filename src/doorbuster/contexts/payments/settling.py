@@ -23,7 +23,6 @@ from doorbuster.contexts.payments.store.hot import Step
 from doorbuster.contexts.payments.till import CONTEXT, Till
 from doorbuster.contracts.payments import PaymentRefunded, PaymentStatus
 from doorbuster.kernel.money import Money
-from doorbuster.kernel.request_context import current_cause
 from doorbuster.platform.bus.outbox import emit
 from doorbuster.platform.sql.database import Tx
 from doorbuster.platform.sql.group_commit import GroupCommit
@@ -74,9 +73,7 @@ class Settling:
         to = target_of(intent)
         if to is None:
             return None
-        is_capture = to == "captured"  # which is what is told
-        ledger_id = self._till.ids.next(payment.id) if is_capture else 0
-        return Step(payment, intent, to, ledger_id, cause=current_cause() if is_capture else None)
+        return Step(payment, intent, to, self._till.ids.next(payment.id) if to == "captured" else 0)
 
     def apply_step(self, tx: Tx, step: Step, now_ms: int) -> PaymentStatus | None:
         """The move, or None if it was made already or may not be made."""
