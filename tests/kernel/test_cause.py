@@ -18,7 +18,7 @@ def test_a_request_gives_its_id_and_its_own_hop():
     request.continue_trace(PARENT)
     cause = request.cause
     assert cause.request_id == "mine"
-    assert cause.traceparent == request.trace.traceparent()
+    assert cause.traceparent == f"00-{PARENT[3:35]}-{request.trace.span_id}-01"
     assert (cause.trace_id, cause.traceparent[36:52]) == (PARENT[3:35], request.trace.span_id)
     assert cause_in(text_of(cause)) == cause
     assert request.cause is cause, "the text is made once"

@@ -19,8 +19,8 @@ _encode = msgspec.json.Encoder().encode
 _INSERT_SQLITE = "INSERT INTO outbox (txid, type, aggregate_id, payload, cause, at_ms) VALUES (0, ?, ?, ?, ?, ?)"
 _INSERT_POSTGRES = (
     "INSERT INTO outbox (txid, type, aggregate_id, payload, cause, at_ms) "
-    "SELECT pg_current_xact_id()::text::bigint, *, $5::bigint "
-    "FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::text[])"
+    "SELECT pg_current_xact_id()::text::bigint, * "
+    "FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::text[], $5::bigint[])"
 )
 
 
@@ -45,11 +45,14 @@ def emit(tx: Tx, events: Sequence[Event], at_ms: int, causes: Sequence[Cause | N
         return
     if causes is None:
         causes = [tx.cause_of(event.aggregate_id) for event in events]
-    rows = zip(rows_of(events), map(text_of, causes), strict=True)
+    rows = [
+        (kind, about, payload, text_of(cause), at_ms)
+        for (kind, about, payload), cause in zip(rows_of(events), causes, strict=True)
+    ]
     if tx.dialect == "sqlite":
-        tx.run_many(_INSERT_SQLITE, [(*row, cause, at_ms) for row, cause in rows])
+        tx.run_many(_INSERT_SQLITE, rows)
     else:
-        tx.rows(_INSERT_POSTGRES, *zip(*((*row, cause) for row, cause in rows), strict=True), at_ms)
+        tx.rows(_INSERT_POSTGRES, *zip(*rows, strict=True))
 
 
 def rows_of(events: Iterable[Event]) -> list[tuple[str, int, bytes]]:
