@@ -127,6 +127,23 @@ def test_there_are_no_dead_events_and_nothing_to_replay(shop: Path) -> None:
     assert answer("events", "replay", "--data", str(shop))["replayed"] == 0
 
 
+def test_a_dead_event_is_shown_with_the_request_that_it_happened_for(shop: Path) -> None:
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    parked = "INSERT INTO parked_events VALUES ('orders.claims', ?, 'a.b', X'7B7D', 0, 8, 0, 1, 'it broke', ?)"
+    with sqlite3.connect(shop / "orders.sqlite") as database:
+        database.execute(parked, (1, f"00-{trace_id}-b7ad6b7169203331-01 claim-7"))
+        database.execute(parked, (2, ""))
+    try:
+        done = doorbuster("events", "dead", "--data", str(shop), "--json")
+        dead = json.loads(done.stdout.splitlines()[-1])["dead"]
+        assert [(each["request_id"], each["trace_id"]) for each in dead] == [("claim-7", trace_id), (None, None)]
+        told = doorbuster("events", "dead", "--data", str(shop)).stdout
+        assert "orders.claims 1 a.b (request claim-7): it broke\norders.claims 2 a.b: it broke\n" in told
+    finally:
+        with sqlite3.connect(shop / "orders.sqlite") as database:
+            database.execute("DELETE FROM parked_events")
+
+
 def test_secrets_are_rotated_and_the_previous_key_stays(shop: Path) -> None:
     before = json.loads((shop / "secrets.json").read_text())["token_keys"]
     answer("rotate-secrets", "--data", str(shop))

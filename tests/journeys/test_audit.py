@@ -255,7 +255,7 @@ def corruptions_of_the_orders(past: History) -> list[Corruption]:
         Corruption(
             "an event that died",
             "orders",
-            [f"INSERT INTO parked_events VALUES ('orders.payments', {NOBODY}, 'x', x'7b7d', 1, 8, 0, 1, 'x')"],
+            [f"INSERT INTO parked_events VALUES ('orders.payments', {NOBODY}, 'x', x'7b7d', 1, 8, 0, 1, 'x', '')"],
             DEAD,
             NOBODY,
         ),

@@ -33,6 +33,10 @@ def test_a_trace_goes_on_under_a_span_of_our_own():
         "x",
         PARENT.upper(),
         PARENT + "-",
+        PARENT + "\n",
+        PARENT[:-1],
+        PARENT[:-1] + "g",
+        "cc" + PARENT[2:] + "x",
         "ff" + PARENT[2:],
         "00-" + "0" * 32 + PARENT[35:],
         PARENT[:36] + "0" * 16 + "-01",
@@ -40,9 +44,30 @@ def test_a_trace_goes_on_under_a_span_of_our_own():
 )
 def test_a_malformed_trace_begins_anew(bad: str):
     context = a_request()
-    context.continue_trace(bad)
-    assert context.trace.parent_id == ""
+    context.continue_trace(bad, "a=1")
+    assert (context.trace.parent_id, context.trace.state) == ("", "")
     assert context.trace.trace_id not in PARENT
+
+
+@pytest.mark.parametrize("told", ["cc" + PARENT[2:], "01" + PARENT[2:] + "-what.comes", PARENT[:-2] + "03"])
+def test_a_later_version_and_other_flags_are_understood(told: str):
+    context = a_request()
+    context.continue_trace(told)
+    assert (context.trace.trace_id, context.trace.parent_id, context.trace.sampled) == (told[3:35], told[36:52], True)
+    assert context.traceparent == f"00-{told[3:35]}-{context.trace.span_id}-01", "we speak the first version"
+
+
+def test_what_is_not_sampled_stays_so():
+    context = a_request()
+    context.continue_trace(PARENT[:-2] + "02")
+    assert (context.trace.sampled, context.traceparent[-3:]) == (False, "-00")
+
+
+@pytest.mark.parametrize("state", ["a=" + "b" * 511, "a=\n"])
+def test_a_state_that_is_malformed_is_dropped_and_the_trace_goes_on(state: str):
+    context = a_request()
+    context.continue_trace(PARENT, state)
+    assert (context.trace.trace_id, context.trace.state) == (PARENT[3:35], "")
 
 
 def test_requests_of_one_process_have_traces_of_their_own():

@@ -8,6 +8,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from doorbuster.kernel.admission import Admission
+from doorbuster.kernel.cause import Cause
 from doorbuster.kernel.deadline import Deadline
 from doorbuster.kernel.errors import Conflict, Invalid, NotFound
 from doorbuster.kernel.events import Event
@@ -73,6 +74,11 @@ class ClaimRequest(Struct, frozen=True):
     quantity: int
     admission: Admission | None = None
     """Whose signature was checked; whether it fits this claim is decided with the claim."""
+    cause: Cause | None = None
+    """What its events tell of where it came from. Left empty, it is the request in whose task it is made."""
+
+    def caused_by(self, cause: Cause | None) -> ClaimRequest:
+        return ClaimRequest(self.sale_id, self.customer_id, self.key, self.quantity, self.admission, cause)
 
 
 class Claim(Struct, frozen=True):

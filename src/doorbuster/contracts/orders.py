@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from doorbuster.kernel.cause import Cause
 from doorbuster.kernel.errors import Conflict, Forbidden, Invalid, NotFound, Unprocessable
 from doorbuster.kernel.events import Event
 from doorbuster.kernel.money import Money
@@ -135,6 +136,8 @@ class OrderDraft(Struct, frozen=True):
     note: str
     created_ms: int
     pay_by_ms: int
+    cause: Cause | None = None
+    """The request that began the checkout: orders tell of it, also if somebody else carried the checkout on."""
 
 
 class OrderPlaced(Event, frozen=True, tag="orders.placed"):

@@ -6,6 +6,8 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
+from doorbuster.kernel.cause import Cause
+
 
 class Event(Struct, frozen=True, tag_field="type"):
     """Base of every event. Subclasses declare `tag="context.what-happened"` and say whom it is about.
@@ -28,3 +30,5 @@ class Envelope(Struct, Generic[E], frozen=True):
     seq: int
     at_ms: int
     event: E
+    cause: Cause | None = None
+    """The request that it happened for, if there was one."""

@@ -23,11 +23,12 @@ from doorbuster.contexts.checkout.wiring import CheckoutContext
 from doorbuster.contexts.orders import wiring as orders_wiring
 from doorbuster.contexts.orders.tables import orders
 from doorbuster.contexts.orders.wiring import OrdersContext
-from doorbuster.contracts.orders import OrderCancelled
+from doorbuster.contracts.orders import OrderCancelled, OrderPlaced
 from doorbuster.kernel.clock import ManualClock
 from doorbuster.kernel.errors import Unavailable
 from doorbuster.kernel.events import Envelope
 from doorbuster.kernel.principal import Principal
+from doorbuster.kernel.request_context import RequestContext, working_on
 from doorbuster.platform.bus.consumer import handle_once
 from doorbuster.platform.bus.outbox import type_of
 from doorbuster.platform.bus.tables import outbox
@@ -123,6 +124,24 @@ async def test_a_cart_becomes_an_order_and_its_cancelling_gives_the_coupon_back(
     assert (await both.rows(coupons))[0].used == 0
     assert (await service.checkout(who, placed.id)).status == "placed"
     assert not [check for check in await service.audit() if check.verdict != "holds"]
+
+
+async def test_an_order_tells_of_the_request_that_began_its_checkout(both: Both):
+    """Also if it was left placing, and the sweeper, which no request asks, has carried it on."""
+    service, who = both.checkout.service, Principal(41, "customer")
+    requests = [RequestContext(f"place-{number}", "POST", "/v1/carts/1/checkout", 7, number) for number in (1, 2)]
+    for number, request in enumerate(requests):
+        shown = await service.create(who, f"k{number}", NewCart((CartLine(TEA, 1),), DELIVERY))
+        assert shown.quote is not None
+        both.warehouse.ledger.busy.extend([Unavailable("away")] * number)
+        working_on(request)
+        left = await service.place(who, shown.cart.id, "p", PlaceRequest(shown.quote.fingerprint, ""))
+        working_on(None)
+    assert left.stage == "placing"
+    both.clock.advance(11_000)
+    assert await both.checkout.saga.sweep() == 1
+    placed = [row for row in await both.rows(outbox) if row.type == type_of(OrderPlaced)]
+    assert [row.cause for row in placed] == [request.cause.text for request in requests]
 
 
 async def test_an_order_that_comes_too_late_is_cancelled(both: Both):

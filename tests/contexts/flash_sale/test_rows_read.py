@@ -140,6 +140,7 @@ class Recorder:
     def __init__(self, tx: Tx) -> None:
         self._tx = tx
         self.dialect = tx.dialect
+        self.cause_of = tx.cause_of
         self.asked: list[tuple[str, Sequence[Any]]] = []
 
     def rows(self, sql: str, *parameters: Any) -> Sequence[Row]:

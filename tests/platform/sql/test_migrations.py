@@ -197,6 +197,49 @@ async def test_the_migrated_schema_is_the_one_the_code_names(empty: Database, na
     assert await empty.read(lambda tx: differences(tx, merged(METADATA[name]))) == []
 
 
+CAUSES = {"outbox": "cause", "parked_events": "cause"}
+"""Columns that later migrations add, where the first one has not made them already."""
+
+
+def without_causes(tx: Tx, name: str) -> None:
+    """A database of before events had causes, with an event and a dead letter in it."""
+    columns = [*CAUSES.items(), *([("payments", "cause")] if name == "payments" else [])]
+    for table, column in columns:
+        tx.execute(sa.text(f"ALTER TABLE {table} DROP COLUMN {column}"))
+    tx.execute(sa.text("DELETE FROM schema_version WHERE revision LIKE '%_event_causes'"))
+    tx.execute(
+        sa.text("INSERT INTO outbox (txid, type, aggregate_id, payload, at_ms) VALUES (1, 'a.b', 7, :payload, 1)"),
+        {"payload": b"{}"},
+    )
+    tx.execute(
+        sa.text(
+            "INSERT INTO parked_events (consumer, seq, type, payload, at_ms, attempts, next_try_ms, dead, error) "
+            "VALUES ('c', 1, 'a.b', :payload, 1, 8, 0, true, 'x')"
+        ),
+        {"payload": b"{}"},
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in METADATA if name != "workers"])
+async def test_a_database_of_before_events_had_causes_is_upgraded(empty: Database, name: str):
+    await migrate(empty, HISTORIES[name], NOW_MS)
+    await empty.write(lambda tx: without_causes(tx, name))
+    assert await empty.read(lambda tx: differences(tx, merged(METADATA[name]))) != []
+    (revision,) = await migrate(empty, HISTORIES[name], NOW_MS)
+    assert revision.endswith("_event_causes")
+    assert await empty.read(lambda tx: differences(tx, merged(METADATA[name]))) == []
+    for table in CAUSES:
+        rows = await empty.read(lambda tx, table=table: tx.rows(f"SELECT type, cause FROM {table}"))
+        assert [tuple(row) for row in rows] == [("a.b", "")]
+    # An older process that still runs writes rows without one.
+    await empty.write(
+        lambda tx: tx.rows(
+            "INSERT INTO outbox (txid, type, aggregate_id, payload, at_ms) "
+            "SELECT txid, type, aggregate_id, payload, at_ms FROM outbox"
+        )
+    )
+
+
 async def test_a_schema_that_differs_is_noticed(empty: Database):
     await migrate(empty, HISTORIES["orders"], NOW_MS)
     metadata = merged(METADATA["orders"])

@@ -19,6 +19,7 @@ def dead(data: Data = None, database: Database = None, config: Config = None, js
     """List dead events, at most 500 of each context."""
 
     async def use(shop: Shop) -> list[dict[str, Any]]:
+        from doorbuster.kernel.cause import cause_in
         from doorbuster.kernel.clock import rfc3339
         from doorbuster.platform.bus.consumer import dead_letters
 
@@ -31,14 +32,21 @@ def dead(data: Data = None, database: Database = None, config: Config = None, js
                 "at": rfc3339(row.at_ms),
                 "attempts": row.attempts,
                 "error": row.error,
+                "request_id": cause and cause.request_id,
+                "trace_id": cause and cause.trace_id,
             }
             for context in shop.contexts
             for row in await context.database.read(dead_letters)
+            for cause in (cause_in(row.cause),)
         ]
 
     found = in_shop(settings_of(config, data, database), use)
-    words = "\n".join(f"{event['consumer']} {event['seq']} {event['type']}: {event['error']}" for event in found)
-    answer({"ok": not found, "dead": found}, json, words or "no dead events")
+    answer({"ok": not found, "dead": found}, json, "\n".join(map(_line, found)) or "no dead events")
+
+
+def _line(event: dict[str, Any]) -> str:
+    request = f" (request {event['request_id']})" if event["request_id"] else ""
+    return f"{event['consumer']} {event['seq']} {event['type']}{request}: {event['error']}"
 
 
 @app.command()

@@ -28,6 +28,7 @@ from doorbuster.contracts.checkout import (
     TotalTooLarge,
 )
 from doorbuster.contracts.orders import Line, OrderDraft
+from doorbuster.kernel.cause import Cause
 from doorbuster.kernel.clock import Instant
 from doorbuster.kernel.money import AMOUNT_MAX, CurrencyMismatch
 
@@ -134,7 +135,15 @@ def _fingerprint(
     return hashlib.blake2b(stated, digest_size=8).hexdigest()
 
 
-def draft_of(cart: Cart, priced: Quote, order_id: int, note: str, now_ms: Instant, pay_within_ms: int) -> OrderDraft:
+def draft_of(
+    cart: Cart,
+    priced: Quote,
+    order_id: int,
+    note: str,
+    now_ms: Instant,
+    pay_within_ms: int,
+    cause: Cause | None = None,
+) -> OrderDraft:
     """What orders are to write. Raises DestinationMissing."""
     destination = cart.content.destination
     if destination is None:
@@ -156,4 +165,5 @@ def draft_of(cart: Cart, priced: Quote, order_id: int, note: str, now_ms: Instan
         note=note,
         created_ms=now_ms,
         pay_by_ms=now_ms + pay_within_ms,
+        cause=cause,
     )

@@ -51,6 +51,7 @@ from doorbuster.kernel.errors import Busy, ShopError
 from doorbuster.kernel.idempotency import IdempotencyKeyReused
 from doorbuster.kernel.money import Money
 from doorbuster.kernel.principal import Principal
+from doorbuster.kernel.request_context import current_cause
 from doorbuster.platform.context import Platform
 from doorbuster.platform.http.tokens import KeyRing
 from doorbuster.platform.sql.database import Database, Tx
@@ -291,7 +292,7 @@ class CheckoutService:
     def _checkout(self, cart: Cart, priced: Quote, key: str, digest: bytes, note: str) -> Checkout:
         now_ms = self._platform.clock.now_ms()
         order_id = self._platform.ids.next(cart.owner_id)
-        draft = draft_of(cart, priced, order_id, note, now_ms, self._settings.pay_within_s * 1000)
+        draft = draft_of(cart, priced, order_id, note, now_ms, self._settings.pay_within_s * 1000, current_cause())
         total = Money(priced.total, priced.currency)
         return Checkout(
             order_id, cart.id, cart.owner_id, "placing", key, digest, total, priced.coupon, draft, 1, now_ms

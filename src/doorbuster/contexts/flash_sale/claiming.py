@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from doorbuster.contexts.flash_sale.model import Allotment, Decision, Quota, Terms, Ticket, decide
 from doorbuster.contracts.flash_sale import AdmissionUsed, Claim, ClaimAccepted, ClaimRequest
+from doorbuster.kernel.cause import text_of
 from doorbuster.kernel.clock import Clock
 from doorbuster.kernel.errors import ShopError
 from doorbuster.platform.bus import outbox
@@ -57,7 +58,7 @@ def claim_batch(
     if decision.claims:
         _write(tx, decision, terms, now_ms)
     if decision.spent:
-        _spend(tx, decision.spent, now_ms)
+        _spend(tx, decision, now_ms)
     left = [_after(allotment, decision.taken.get(sale_id, 0)) for sale_id, allotment in allotments.items()]
     return Batch(decision.outcomes, left)
 
@@ -178,7 +179,7 @@ def _write_sqlite(tx: Tx, decision: Decision, terms: Mapping[int, Terms], now_ms
         "ON CONFLICT DO UPDATE SET used = used + excluded.used",
         [(*quota, units, terms[quota[0]].limit_per_customer) for quota, units in decision.used.items()],
     )
-    outbox.emit(tx, [ClaimAccepted(claim) for claim in decision.claims], now_ms)
+    outbox.emit(tx, [ClaimAccepted(claim) for claim in decision.claims], now_ms, decision.causes)
 
 
 _WRITE_POSTGRES = (
@@ -190,9 +191,9 @@ _WRITE_POSTGRES = (
     "counted AS (INSERT INTO quotas (sale_id, customer_id, used, limit_per_customer, given_back) "
     "SELECT *, 0 FROM unnest($10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[]) "
     "ON CONFLICT (sale_id, customer_id) DO UPDATE SET used = quotas.used + excluded.used), "
-    "told AS (INSERT INTO outbox (txid, type, aggregate_id, payload, at_ms) "
-    "SELECT pg_current_xact_id()::text::bigint, $14::text, o.id, o.payload, $9::bigint "
-    "FROM unnest($3::bigint[], $8::bytea[]) AS o(id, payload)) "
+    "told AS (INSERT INTO outbox (txid, type, aggregate_id, payload, cause, at_ms) "
+    "SELECT pg_current_xact_id()::text::bigint, $14::text, o.id, o.payload, o.cause, $9::bigint "
+    "FROM unnest($3::bigint[], $8::bytea[], $15::text[]) AS o(id, payload, cause)) "
     "SELECT count(*) FROM taken"
 )
 
@@ -216,6 +217,7 @@ def _write_postgres(tx: Tx, decision: Decision, terms: Mapping[int, Terms], now_
         list(decision.used.values()),
         [terms[quota[0]].limit_per_customer for quota in decision.used],
         outbox.type_of(ClaimAccepted),
+        [text_of(cause) for cause in decision.causes],
     )
     if taken != len(decision.taken):
         raise AllotmentLost(sorted(decision.taken))
@@ -253,9 +255,9 @@ def _read_spent(tx: Tx, tickets: Sequence[Ticket]) -> set[Ticket]:
     return {(row[0], row[1]) for row in rows}
 
 
-def _spend(tx: Tx, spent: Mapping[Ticket, Claim], now_ms: int) -> None:
+def _spend(tx: Tx, decision: Decision, now_ms: int) -> None:
     """The primary key is the guard: what memory overlooked fails the batch, and its requests are decided singly."""
-    rows = [(*ticket, claim.customer_id, claim.order_id) for ticket, claim in spent.items()]
+    rows = [(*ticket, claim.customer_id, claim.order_id) for ticket, claim in decision.spent.items()]
     columns = "spent_admissions (sale_id, ticket_id, customer_id, order_id)"
     if tx.dialect == "sqlite":
         tx.run_many(f"INSERT INTO {columns} VALUES (?, ?, ?, ?)", rows)  # noqa: S608 - a constant
@@ -268,4 +270,5 @@ def _spend(tx: Tx, spent: Mapping[Ticket, Claim], now_ms: int) -> None:
     used = [
         AdmissionUsed(sale_id, customer_id, ticket_id, order_id) for sale_id, ticket_id, customer_id, order_id in rows
     ]
-    outbox.emit(tx, used, now_ms)
+    cause_of = {claim.order_id: cause for claim, cause in zip(decision.claims, decision.causes, strict=True)}
+    outbox.emit(tx, used, now_ms, [cause_of[event.order_id] for event in used])

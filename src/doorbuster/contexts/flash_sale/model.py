@@ -22,6 +22,7 @@ from doorbuster.contracts.flash_sale import (
     SoldOut,
 )
 from doorbuster.kernel.admission import Admission, AdmissionInvalid, AdmissionRequired
+from doorbuster.kernel.cause import Cause
 from doorbuster.kernel.errors import ShopError
 from doorbuster.kernel.idempotency import IdempotencyKeyReused
 from doorbuster.kernel.money import AMOUNT_MAX, Money
@@ -116,6 +117,8 @@ class Decision:
     claims: list[Claim] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     """The idempotency key of each of `claims`."""
+    causes: list[Cause | None] = field(default_factory=list)
+    """What each of `claims` was made for."""
     used: dict[Quota, int] = field(default_factory=dict)
     """Units to add to each customer's counter."""
     taken: dict[SaleId, int] = field(default_factory=dict)
@@ -168,6 +171,7 @@ def decide(
         decision.used[quota] = decision.used.get(quota, 0) + quantity
         decision.claims.append(claim)
         decision.keys.append(request.key)
+        decision.causes.append(request.cause)
         decision.outcomes.append(claim)
         fresh[identity] = claim
         if allotment.guarded and request.admission is not None:

@@ -29,6 +29,7 @@ from doorbuster.kernel.deadline import Deadline
 from doorbuster.kernel.errors import Busy, Forbidden, OutcomeUnknown, ShopError, Unavailable
 from doorbuster.kernel.ids import ID_MAX
 from doorbuster.kernel.principal import Principal
+from doorbuster.kernel.request_context import current_cause
 from doorbuster.platform.context import Platform
 from doorbuster.platform.pools import outcomes_of
 from doorbuster.platform.sql.database import Database, Tx
@@ -72,6 +73,8 @@ class FlashSaleService:
         refusal = refusal or self.live.unadmitted(view, request)
         if refusal is not None:
             raise refusal
+        if request.cause is None:  # only now: whoever was refused has told nobody anything
+            request = request.caused_by(current_cause())
         time_s = asyncio.get_running_loop().time
         began_s = time_s()
         try:

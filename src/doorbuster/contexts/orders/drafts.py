@@ -46,6 +46,7 @@ class Drafts:
     async def _place_batch(self, drafts: Sequence[OrderDraft]) -> Sequence[Order | Exception]:
         """One durable transaction for all who arrived while the last one was under way."""
         now_ms = self._platform.clock.now_ms()
+        cause_of = {draft.id: draft.cause for draft in drafts}
 
         def work(tx: Tx) -> dict[int, Order]:
             wanted = [order_from(draft) for draft in drafts]
@@ -54,6 +55,7 @@ class Drafts:
                 tx,
                 [OrderPlaced(order.id, order.customer_id, order.merchant_id, order.total) for order in fresh],
                 now_ms,
+                [cause_of[order.id] for order in fresh],
             )
             placed = {order.id: order for order in fresh}
             known = [order.id for order in wanted if order.id not in placed]

@@ -84,6 +84,8 @@ class PaymentRecord(Struct, frozen=True, kw_only=True):
     updated_ms: int
     captured_ms: int | None
     refunded_ms: int | None
+    cause: str = ""
+    """Of the request that opened it (kernel.cause). Its capture tells of it, however the provider's word comes."""
 
     @property
     def money(self) -> Money:

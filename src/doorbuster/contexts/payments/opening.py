@@ -27,9 +27,11 @@ from doorbuster.contracts.payments import (
     PaymentOpen,
     PaymentRefused,
 )
+from doorbuster.kernel.cause import text_of
 from doorbuster.kernel.errors import Unavailable
 from doorbuster.kernel.idempotency import IdempotencyKeyReused
 from doorbuster.kernel.money import Money
+from doorbuster.kernel.request_context import current_cause
 from doorbuster.platform.sql.database import Tx
 from doorbuster.platform.sql.group_commit import GroupCommit
 from doorbuster.platform.telemetry.crash_points import crash_point
@@ -153,6 +155,7 @@ class Opening:
             updated_ms=now_ms,
             captured_ms=None,
             refunded_ms=None,
+            cause=text_of(current_cause()),
         )
 
     def _begin(self, tx: Tx, new: PaymentRecord) -> PaymentRecord | Payment | None:

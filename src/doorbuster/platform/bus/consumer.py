@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from doorbuster.kernel.events import Envelope, Event
+from doorbuster.platform.bus.causes import causes_of, said_in_logs
 from doorbuster.platform.bus.outbox import START, EventDecoder, Position
 from doorbuster.platform.bus.tables import parked, positions
 from doorbuster.platform.sql.database import Row, Tx
@@ -52,6 +53,7 @@ class Parked(NamedTuple):
     payload: bytes
     at_ms: int
     attempts: int
+    cause: str
 
 
 # Native, as is reading the outbox: asked for four times a second by every consumer. ?1 on SQLite is $1 on PostgreSQL.
@@ -59,7 +61,7 @@ _POSITION = "SELECT txid, seq FROM bus_positions WHERE consumer = ?1"
 _ADVANCE = "UPDATE bus_positions SET txid = ?1, seq = ?2 WHERE consumer = ?3 AND txid = ?4 AND seq = ?5 RETURNING 1"
 _FORGET = "DELETE FROM inbox WHERE consumer = ?1 AND seq < ?2"
 _DUE = (
-    "SELECT seq, type, payload, at_ms, attempts FROM parked_events "
+    "SELECT seq, type, payload, at_ms, attempts, cause FROM parked_events "
     "WHERE consumer = ?1 AND dead = false AND next_try_ms <= ?2 ORDER BY seq LIMIT ?3"
 )
 
@@ -86,7 +88,9 @@ def handle_once(tx: Tx, consumer: Consumer, envelopes: Sequence[Envelope[Event]]
     fresh = _remember(tx, consumer.name, list(distinct))
     new = [distinct[seq] for seq in sorted(fresh)]
     if new:
-        consumer.handle(tx, new)
+        causes = causes_of(new)
+        with tx.caused_by(causes.by_aggregate, causes.shared), said_in_logs(causes.shared):
+            consumer.handle(tx, new)
     return len(new)
 
 
@@ -138,6 +142,7 @@ def park(tx: Tx, consumer: Consumer, row: Any, error: str, now_ms: int) -> None:
             "next_try_ms": now_ms + FIRST_PAUSE_MS,
             "dead": False,
             "error": error[:500],
+            "cause": row.cause,
         },
     )
 
@@ -151,7 +156,7 @@ def retry(tx: Tx, consumer: Consumer, row: Any) -> None:
     """Tries a parked event again; raises what its effect raises."""
     deleted = tx.execute(sa.delete(parked).where(parked.c.consumer == consumer.name, parked.c.seq == row.seq)).rowcount
     if deleted:
-        handle_once(tx, consumer, [consumer.decoder.envelope(row.seq, row.type, row.payload, row.at_ms)])
+        handle_once(tx, consumer, [consumer.decoder.envelope(row.seq, row.type, row.payload, row.at_ms, row.cause)])
 
 
 def count_failure(tx: Tx, consumer: Consumer, row: Any, error: str, now_ms: int) -> bool:

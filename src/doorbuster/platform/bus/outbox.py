@@ -9,17 +9,18 @@ from typing import NamedTuple
 import msgspec
 import sqlalchemy as sa
 
+from doorbuster.kernel.cause import Cause, cause_in, text_of
 from doorbuster.kernel.events import Envelope, Event
 from doorbuster.platform.bus.tables import outbox
 from doorbuster.platform.sql.database import Dialect, Tx
 
 _encode = msgspec.json.Encoder().encode
 
-_INSERT_SQLITE = "INSERT INTO outbox (txid, type, aggregate_id, payload, at_ms) VALUES (0, ?, ?, ?, ?)"
-INSERT_POSTGRES = (
-    "INSERT INTO outbox (txid, type, aggregate_id, payload, at_ms) "
+_INSERT_SQLITE = "INSERT INTO outbox (txid, type, aggregate_id, payload, cause, at_ms) VALUES (0, ?, ?, ?, ?, ?)"
+_INSERT_POSTGRES = (
+    "INSERT INTO outbox (txid, type, aggregate_id, payload, cause, at_ms) "
     "SELECT pg_current_xact_id()::text::bigint, * "
-    "FROM unnest({types}::text[], {aggregates}::bigint[], {payloads}::bytea[], {times}::bigint[])"
+    "FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::text[], $5::bigint[])"
 )
 
 
@@ -34,21 +35,24 @@ START = Position(0, 0)
 EVERYTHING = Position(2**63 - 1, 2**63 - 1)
 
 
-def emit(tx: Tx, events: Sequence[Event], at_ms: int) -> None:
-    """Adds `events` to the outbox of this transaction's context. The database's users call `wake` afterwards."""
+def emit(tx: Tx, events: Sequence[Event], at_ms: int, causes: Sequence[Cause | None] | None = None) -> None:
+    """Adds `events` to the outbox of this transaction's context. The database's users call `wake` afterwards.
+
+    Each event's cause is what the transaction knows of it, or the one of `causes`: for who commits the work of several
+    requests together.
+    """
     if not events:
         return
+    if causes is None:
+        causes = [tx.cause_of(event.aggregate_id) for event in events]
+    rows = [
+        (kind, about, payload, text_of(cause), at_ms)
+        for (kind, about, payload), cause in zip(rows_of(events), causes, strict=True)
+    ]
     if tx.dialect == "sqlite":
-        tx.run_many(_INSERT_SQLITE, [(*row, at_ms) for row in rows_of(events)])
-        return
-    types, aggregates, payloads = zip(*rows_of(events), strict=True)
-    tx.rows(
-        INSERT_POSTGRES.format(types="$1", aggregates="$2", payloads="$3", times="$4"),
-        types,
-        aggregates,
-        payloads,
-        [at_ms] * len(events),
-    )
+        tx.run_many(_INSERT_SQLITE, rows)
+    else:
+        tx.rows(_INSERT_POSTGRES, *zip(*rows, strict=True))
 
 
 def rows_of(events: Iterable[Event]) -> list[tuple[str, int, bytes]]:
@@ -72,10 +76,14 @@ class OutboxRow(NamedTuple):
     type: str
     payload: bytes
     at_ms: int
+    cause: str
 
 
 # Native: the outboxes are looked at four times a second by every consumer, also when nothing happens.
-_READ = "SELECT seq, txid, type, payload, at_ms FROM outbox WHERE (txid, seq) > ({}, {}){} ORDER BY txid, seq LIMIT {}"
+_READ = (
+    "SELECT seq, txid, type, payload, at_ms, cause FROM outbox WHERE (txid, seq) > ({}, {}){} "
+    "ORDER BY txid, seq LIMIT {}"
+)
 _READ_AFTER: dict[Dialect, str] = {
     "sqlite": _READ.format("?", "?", "", "?"),
     "postgres": _READ.format("$1", "$2", " AND txid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint", "$3"),
@@ -132,9 +140,9 @@ class EventDecoder:
     def knows(self, kind: str) -> bool:
         return kind in self._decoders
 
-    def envelope(self, seq: int, kind: str, payload: bytes, at_ms: int) -> Envelope[Event]:
+    def envelope(self, seq: int, kind: str, payload: bytes, at_ms: int, cause: str = "") -> Envelope[Event]:
         """Raises UnknownEvent, msgspec.ValidationError."""
         decoder = self._decoders.get(kind)
         if decoder is None:
             raise UnknownEvent(kind)
-        return Envelope(self._source, seq, at_ms, decoder.decode(payload))
+        return Envelope(self._source, seq, at_ms, decoder.decode(payload), cause_in(cause))

@@ -12,9 +12,11 @@ from typing import Any
 
 import structlog
 
+from doorbuster.kernel.cause import cause_in
 from doorbuster.kernel.clock import Clock
 from doorbuster.kernel.errors import Busy
 from doorbuster.platform.bus import consumer as inbox
+from doorbuster.platform.bus.causes import said_in_logs
 from doorbuster.platform.bus.consumer import Consumer, PositionMoved
 from doorbuster.platform.bus.outbox import Position, newest_txid, read_after
 from doorbuster.platform.bus.wakeups import Wakeups
@@ -106,7 +108,8 @@ class Relay:
             raise
         except Exception as error:
             if len(rows) == 1:
-                log.exception("event parked", consumer=self.consumer.name, seq=rows[0].seq, type=rows[0].type)
+                with said_in_logs(cause_in(rows[0].cause)):
+                    log.exception("event parked", consumer=self.consumer.name, seq=rows[0].seq, type=rows[0].type)
                 return await self._park(held, rows[0], repr(error))
             half = len(rows) // 2
             middle = await self._carry(held, rows[:half])
@@ -117,7 +120,9 @@ class Relay:
         inbox.advance(tx, self.consumer, held, to)
         decoder = self.consumer.decoder
         envelopes = [
-            decoder.envelope(row.seq, row.type, row.payload, row.at_ms) for row in rows if decoder.knows(row.type)
+            decoder.envelope(row.seq, row.type, row.payload, row.at_ms, row.cause)
+            for row in rows
+            if decoder.knows(row.type)
         ]
         inbox.handle_once(tx, self.consumer, envelopes)
         inbox.forget(tx, self.consumer, to.seq)
@@ -146,7 +151,8 @@ class Relay:
                 dead = await self._target.write(
                     lambda tx, row=row, failure=failure: inbox.count_failure(tx, self.consumer, row, failure, now_ms)
                 )
-                log.exception("event failed again", consumer=self.consumer.name, seq=row.seq, dead=dead)
+                with said_in_logs(cause_in(row.cause)):
+                    log.exception("event failed again", consumer=self.consumer.name, seq=row.seq, dead=dead)
 
 
 async def _wait(woken: asyncio.Event, at_most_s: float) -> None:

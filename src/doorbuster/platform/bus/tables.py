@@ -19,6 +19,8 @@ outbox = sa.Table(
     sa.Column("aggregate_id", sa.BigInteger, nullable=False),
     sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Column("at_ms", sa.BigInteger, nullable=False),
+    # See kernel.cause. Empty: no request asked for it, or an older version wrote it.
+    sa.Column("cause", sa.Text, nullable=False, server_default=""),
     sa.Index("outbox_by_commit", "txid", "seq"),
     sqlite_autoincrement=True,  # or sequences restart after trimming
 )
@@ -51,6 +53,7 @@ parked = sa.Table(
     sa.Column("next_try_ms", sa.BigInteger, nullable=False),
     sa.Column("dead", sa.Boolean, nullable=False),
     sa.Column("error", sa.Text, nullable=False),
+    sa.Column("cause", sa.Text, nullable=False, server_default=""),
     sa.Index("parked_due", "consumer", "dead", "next_try_ms"),
 )
 
@@ -58,7 +61,20 @@ TABLES = (outbox, positions, inbox, parked)
 
 
 def create_tables() -> None:
-    """For a context's first migration. A later change of these tables is a migration of each context."""
+    """For a context's first migration: the tables as they are today.
+
+    A later change of them is a migration of each context, which finds it made already where the context is younger.
+    """
     from alembic import op
 
     metadata.create_all(op.get_bind(), checkfirst=False)
+
+
+def add_causes() -> None:
+    """For a migration of each context: events say what they happened for, also those that were set aside."""
+    from alembic import op
+
+    known = sa.inspect(op.get_bind())
+    for table in (outbox, parked):
+        if all(column["name"] != "cause" for column in known.get_columns(table.name)):
+            op.add_column(table.name, sa.Column("cause", sa.Text, nullable=False, server_default=""))

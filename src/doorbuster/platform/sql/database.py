@@ -8,15 +8,24 @@ locks, and it may run again after a deadlock, so it must not change anything but
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, TypeVar
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import CursorResult
 
+from doorbuster.kernel.cause import Cause
+from doorbuster.kernel.request_context import RequestContext
+
 T = TypeVar("T")
 Dialect = Literal["sqlite", "postgres"]
 Row = tuple[Any, ...]
+
+
+class _Causes(NamedTuple):
+    by_aggregate: Mapping[int, Cause | None]
+    otherwise: Cause | None
 
 
 class Tx:
@@ -24,9 +33,12 @@ class Tx:
 
     `execute` takes SQLAlchemy Core and is dialect-neutral; `rows` and `run_many` take hot statements that are
     written for one dialect and go straight to its driver (`?` on SQLite, `$1` on PostgreSQL).
+
+    `request` is the one that asked for this work, if one did. Who does the work of several in one transaction says of
+    each event itself what it happened for.
     """
 
-    __slots__ = ("_connection", "_rows", "_run_many", "dialect")
+    __slots__ = ("_causes", "_connection", "_rows", "_run_many", "dialect", "request")
 
     def __init__(
         self,
@@ -34,8 +46,11 @@ class Tx:
         connection: sa.Connection,
         rows: Callable[[str, Sequence[Any]], Sequence[Row]],
         run_many: Callable[[str, Sequence[Sequence[Any]]], None],
+        request: RequestContext | None = None,
     ) -> None:
         self.dialect: Dialect = dialect
+        self.request = request
+        self._causes: _Causes | None = None
         self._connection = connection
         self._rows = rows
         self._run_many = run_many
@@ -65,6 +80,21 @@ class Tx:
         else:
             from sqlalchemy.dialects.postgresql import insert
         return insert(table)
+
+    def cause_of(self, aggregate_id: int) -> Cause | None:
+        """Why something happens now to this aggregate, as far as this transaction knows."""
+        if self._causes is not None:
+            return self._causes.by_aggregate.get(aggregate_id, self._causes.otherwise)
+        return None if self.request is None else self.request.cause
+
+    @contextmanager
+    def caused_by(self, by_aggregate: Mapping[int, Cause | None], otherwise: Cause | None) -> Generator[None]:
+        """Meanwhile, whatever happens has the cause of its aggregate, and of one that is not named, `otherwise`."""
+        self._causes = _Causes(by_aggregate, otherwise)
+        try:
+            yield
+        finally:
+            self._causes = None
 
     @property
     def connection(self) -> sa.Connection:

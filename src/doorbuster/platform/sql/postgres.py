@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from doorbuster.kernel.errors import OutcomeUnknown, Unavailable
+from doorbuster.kernel.request_context import RequestContext, current_request
 from doorbuster.platform.sql.database import REPEATS_MAX, Dialect, Row, Tx
 from doorbuster.platform.sql.errors import RowRejected
 
@@ -123,15 +124,15 @@ class PostgresDatabase:
 
     async def _transact(self, begin: str, work: Callable[[Tx], T]) -> T:
         # One greenlet for all of it: one for each step made an empty transaction half as dear again (160 µs, not 105).
-        return await greenlet_spawn(self._transact_here, begin, work)
+        return await greenlet_spawn(self._transact_here, begin, work, current_request())
 
-    def _transact_here(self, begin: str, work: Callable[[Tx], T]) -> T:
+    def _transact_here(self, begin: str, work: Callable[[Tx], T], request: RequestContext | None) -> T:
         """Runs in a greenlet, in which `await_only` awaits."""
         with self._engine.sync_engine.connect() as connection:
             driver: Any = connection.connection.driver_connection
             try:
                 _begin(driver, begin)
-                result = work(_tx_on(connection, driver))
+                result = work(_tx_on(connection, driver, request))
             except TimeoutError:
                 connection.invalidate()  # nothing more can be asked of it
                 raise
@@ -190,11 +191,11 @@ def _driver_error(wrapped: exc.DBAPIError) -> BaseException:
     return error
 
 
-def _tx_on(connection: sa.Connection, driver: Any) -> Tx:
+def _tx_on(connection: sa.Connection, driver: Any, request: RequestContext | None) -> Tx:
     def rows(sql: str, parameters: Sequence[Any]) -> Sequence[Row]:
         return await_only(driver.fetch(sql, *parameters))
 
     def run_many(sql: str, parameters: Sequence[Sequence[Any]]) -> None:
         await_only(driver.executemany(sql, parameters))
 
-    return Tx("postgres", connection, rows, run_many)
+    return Tx("postgres", connection, rows, run_many, request)

@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import local
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.pool import NullPool
 
 from doorbuster.kernel.errors import OutcomeUnknown, Overloaded, Unavailable
+from doorbuster.kernel.request_context import RequestContext, current_request
 from doorbuster.platform.sql.database import Dialect, Row, Tx
 from doorbuster.platform.sql.errors import RowRejected
 from doorbuster.platform.sql.group_commit import GroupCommit
@@ -35,6 +36,21 @@ BUSY_TIMEOUT_S = 5.0
 """How long a transaction waits for another process's lock on the file before it is refused as Unavailable."""
 
 WAL_RETRY_S = 0.005
+
+
+class _Write(NamedTuple):
+    """What a caller wants done, and the request that it is for: its task is not the one that commits."""
+
+    work: Callable[[Tx], Any]
+    request: RequestContext | None
+
+    def on(self, tx: Tx) -> Any:
+        """The thread's one `tx` serves everybody in turn."""
+        tx.request = self.request
+        try:
+            return self.work(tx)
+        finally:
+            tx.request = None
 
 
 class SqliteDatabase:
@@ -55,7 +71,7 @@ class SqliteDatabase:
         self._opened: list[sa.Connection] = []
         self._of_thread = local()
         self._reading = 0
-        self._commits: GroupCommit[Callable[[Tx], Any], tuple[Any]] = GroupCommit(
+        self._commits: GroupCommit[_Write, tuple[Any]] = GroupCommit(
             self._commit_group, max_batch=GROUP_MAX, max_waiting=WAITING_MAX
         )
         self._writer = ThreadPoolExecutor(1, f"{name}-writer")
@@ -63,7 +79,7 @@ class SqliteDatabase:
 
     async def write(self, work: Callable[[Tx], T]) -> T:
         # Shielded: a caller that goes away does not undo what it has asked for.
-        (result,) = await asyncio.shield(self._commits.enqueue(work))
+        (result,) = await asyncio.shield(self._commits.enqueue(_Write(work, current_request())))
         return result
 
     async def read(self, work: Callable[[Tx], T]) -> T:
@@ -76,21 +92,19 @@ class SqliteDatabase:
         finally:
             self._reading -= 1
 
-    async def _commit_group(self, works: Sequence[Callable[[Tx], Any]]) -> Sequence[tuple[Any] | Exception]:
+    async def _commit_group(self, works: Sequence[_Write]) -> Sequence[tuple[Any] | Exception]:
         """One flush for all who came while the last one was under way; each behind a savepoint of its own."""
         if len(works) == 1:
-            return [(await self._on(self._writer, WRITE, lambda tx, _driver: works[0](tx)),)]
+            return [(await self._on(self._writer, WRITE, lambda tx, _driver: works[0].on(tx)),)]
         return await self._on(
             self._writer, WRITE, lambda tx, driver: [self._behind_savepoint(tx, driver, work) for work in works]
         )
 
-    def _behind_savepoint(
-        self, tx: Tx, driver: sqlite3.Connection, work: Callable[[Tx], Any]
-    ) -> tuple[Any] | Exception:
+    def _behind_savepoint(self, tx: Tx, driver: sqlite3.Connection, work: _Write) -> tuple[Any] | Exception:
         """What `work` returned, or why it alone is rolled back."""
         driver.execute("SAVEPOINT work")
         try:
-            result = work(tx)
+            result = work.on(tx)
         except Exception as error:
             if not driver.in_transaction:
                 raise  # the whole transaction is gone, with everybody's work

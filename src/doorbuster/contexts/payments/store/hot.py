@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from doorbuster.contexts.payments.model import CUSTOMERS, MOVES, Intent, PaymentRecord, sources
 from doorbuster.contracts.payments import PaymentCaptured, PaymentStatus
+from doorbuster.kernel.cause import cause_in
 from doorbuster.platform.bus import outbox
 from doorbuster.platform.sql.database import Tx
 
@@ -43,19 +44,19 @@ class Step(Struct, frozen=True):
 _INSERTED = (
     "INSERT INTO payments (id, order_id, customer_id, provider, idempotency_key, method, amount, currency, status, "
     "lease_until_ms, next_check_ms, checks, captured_amount, refund_requested, refunded_amount, "
-    "created_ms, updated_ms) "
+    "created_ms, updated_ms, cause) "
 )
 _INSERT_SQLITE = (
-    f"{_INSERTED}VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'in_progress', ?9, ?10, 0, 0, 0, 0, ?11, ?11) "
+    f"{_INSERTED}VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'in_progress', ?9, ?10, 0, 0, 0, 0, ?11, ?11, ?12) "
     "ON CONFLICT DO NOTHING RETURNING id"
 )
 _INSERT_POSTGRES = (
     f"{_INSERTED}SELECT n.id, n.order_id, n.customer_id, n.provider, "  # noqa: S608 - constants
     "n.key, n.method, n.amount, n.currency, "
-    "'in_progress', n.lease, n.check_ms, 0, 0, 0, 0, n.now, n.now "
+    "'in_progress', n.lease, n.check_ms, 0, 0, 0, 0, n.now, n.now, n.cause "
     "FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bigint[], "
-    "$8::text[], $9::bigint[], $10::bigint[], $11::bigint[]) "
-    "AS n(id, order_id, customer_id, provider, key, method, amount, currency, lease, check_ms, now) "
+    "$8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[]) "
+    "AS n(id, order_id, customer_id, provider, key, method, amount, currency, lease, check_ms, now, cause) "
     "ON CONFLICT DO NOTHING RETURNING id"
 )
 
@@ -103,6 +104,7 @@ def _insert(tx: Tx, new: Sequence[PaymentRecord]) -> set[int]:
             payment.lease_until_ms,
             payment.next_check_ms,
             payment.created_ms,
+            payment.cause,
         )
         for payment in new
     ]
@@ -160,14 +162,14 @@ _SETTLE_POSTGRES = (
     "captured_ms = CASE a.target WHEN 'captured' THEN $12 ELSE p.captured_ms END "
     "FROM asked a WHERE p.id = a.id AND p.amount = a.amount AND p.currency = a.currency "
     f"AND {_allowed('a.target', 'p.status', 'a.checkout_url')} "
-    "RETURNING p.id, p.order_id, p.provider, p.amount, p.currency, a.target, a.ledger_id, a.told), "
+    "RETURNING p.id, p.order_id, p.provider, p.amount, p.currency, a.target, a.ledger_id, a.told, p.cause), "
     "posted AS (INSERT INTO ledger_entries "
     "(transaction_id, account, payment_id, refund_id, kind, amount, currency, cause, at_ms) "
     "SELECT m.ledger_id, s.account, m.id, 0, 'capture', s.amount, m.currency, 'captured', $12 FROM moved m "
     f"CROSS JOIN LATERAL (VALUES ('provider:' || m.provider, m.amount), ('{CUSTOMERS}', -m.amount)) "
     "AS s(account, amount) WHERE m.target = 'captured'), "
-    "announced AS (INSERT INTO outbox (txid, type, aggregate_id, payload, at_ms) "
-    "SELECT pg_current_xact_id()::text::bigint, $13::text, m.order_id, m.told, $12 FROM moved m "
+    "announced AS (INSERT INTO outbox (txid, type, aggregate_id, payload, cause, at_ms) "
+    "SELECT pg_current_xact_id()::text::bigint, $13::text, m.order_id, m.told, m.cause, $12 FROM moved m "
     "WHERE m.target = 'captured') "
     "SELECT id FROM moved"
 )
@@ -241,5 +243,5 @@ def _settle_sqlite(tx: Tx, step: Step, now_ms: int) -> bool:
             _POST_SQLITE,
             [(step.ledger_id, account, payment.id, amount, payment.currency, now_ms) for account, amount in sides],
         )
-        outbox.emit(tx, [_captured(step, now_ms)], now_ms)
+        outbox.emit(tx, [_captured(step, now_ms)], now_ms, [cause_in(payment.cause)])
     return bool(moved)

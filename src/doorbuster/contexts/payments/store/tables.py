@@ -39,6 +39,7 @@ payments = sa.Table(
     sa.Column("updated_ms", sa.BigInteger, nullable=False),
     sa.Column("captured_ms", sa.BigInteger),
     sa.Column("refunded_ms", sa.BigInteger),
+    sa.Column("cause", sa.Text, nullable=False, server_default=""),
     sa.UniqueConstraint("order_id", "idempotency_key", name="payments_one_per_key"),
     sa.UniqueConstraint("provider", "reference", name="payments_one_per_reference"),
     sa.CheckConstraint(_in("status", STATUSES), name="payments_status"),
