@@ -2,7 +2,7 @@
 
 from doorbuster.platform.bus.tables import add_causes
 
-revision = "0002_event_causes"
+revision = "0003_event_causes"
 
 
 def upgrade() -> None:
