@@ -1,0 +1,168 @@
+"""A Redis Cluster of the tests: three masters of our own, each with a third of the slots, on free ports.
+
+A slot of a master that is away is not served; the others go on (`cluster-require-full-coverage no`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from redis.crc import key_slot
+
+from doorbuster.lab.redis_server import PATIENCE_S, NoRedis, RedisServer, free_port
+
+MASTERS, SLOTS = 3, 16_384
+
+
+class Cluster:
+    """`url` names all three, so that a process finds the others whichever is away."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="redis-cluster-")
+        self._bus = [free_port() for _ in range(MASTERS)]
+        self.masters: list[RedisServer] = []
+        try:
+            for at in range(MASTERS):
+                self.start(at)
+            self._join()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def addresses(self) -> list[str]:
+        return [urlsplit(master.url).netloc for master in self.masters]
+
+    @property
+    def url(self) -> str:
+        return f"redis+cluster://{','.join(self.addresses)}"
+
+    def start(self, at: int) -> None:
+        """The master number `at`, for the first time or again where it was, with its slots and without its keys."""
+        again = self.masters[at] if at < len(self.masters) else None
+        options = {
+            "enabled": "yes",
+            "port": str(self._bus[at]),
+            "config-file": f"{self._folder}/{at}.conf",
+            "node-timeout": "2000",
+            "require-full-coverage": "no",
+        }
+        words = [word for name, value in options.items() for word in (f"--cluster-{name}", value)]
+        port = urlsplit(again.url).port if again else None
+        started = RedisServer.start(port=port, more=[*words, "--dir", self._folder])
+        self.masters[at : at + 1] = [started]
+
+    def _join(self) -> None:
+        bounds = [SLOTS * at // MASTERS for at in range(MASTERS + 1)]
+        for at in range(MASTERS):
+            with self.client(at) as client:
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", bounds[at], bounds[at + 1] - 1)
+                client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", at + 1)
+                host, _, port = self.addresses[0].rpartition(":")
+                client.execute_command("CLUSTER", "MEET", host, port, self._bus[0])
+        self.settle()
+
+    def settle(self) -> None:
+        """Until each master serves its slots and knows of the others."""
+        give_up_s = time.monotonic() + PATIENCE_S
+        while not all(self._knows_all(at) for at in range(MASTERS)):
+            if time.monotonic() > give_up_s:
+                raise NoRedis("the nodes do not become a cluster")
+            time.sleep(0.02)
+
+    def _knows_all(self, at: int) -> bool:
+        with self.client(at) as client:
+            told = client.execute_command("CLUSTER INFO")
+        return told["cluster_slots_ok"] == str(SLOTS) and told["cluster_state"] == "ok"
+
+    @contextmanager
+    def killed(self, *masters: int) -> Iterator[None]:
+        """Away for a while, and back without their keys."""
+        for at in masters:
+            self.masters[at].stop()
+        try:
+            yield
+        finally:
+            for at in masters:
+                self.start(at)
+            self.settle()
+
+    @contextmanager
+    def hung(self, at: int) -> Iterator[None]:
+        os.kill(self.masters[at].pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.masters[at].pid, signal.SIGCONT)
+            self.settle()
+
+    @contextmanager
+    def client(self, at: int) -> Iterator[Any]:
+        """A plain connection to one master."""
+        with redis.Redis.from_url(self.masters[at].url, decode_responses=True) as client:
+            yield client
+
+    def master_of(self, key: str) -> int:
+        """Which one it is on, as the first that answers sees it."""
+        slot = key_slot(key.encode())
+        for at in range(MASTERS):
+            try:
+                with self.client(at) as client:
+                    shares = client.execute_command("CLUSTER", "SLOTS")
+            except redis.ConnectionError:
+                continue
+            (address,) = [f"{share[2][0]}:{share[2][1]}" for share in shares if share[0] <= slot <= share[1]]
+            return self.addresses.index(address)
+        raise NoRedis("nobody answers")
+
+    def key_on(self, at: int, beginning: str = "k") -> str:
+        """A key that the master number `at` has."""
+        return next(key for key in (f"{beginning}{number}" for number in range(10_000)) if self.master_of(key) == at)
+
+    def begin_move(self, key: str, to: int) -> None:
+        """From now on, keys of this slot that are not there any more are asked of the new master (ASK)."""
+        slot, at = key_slot(key.encode()), self.master_of(key)
+        with self.client(at) as source, self.client(to) as target:
+            target.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", source.execute_command("CLUSTER", "MYID"))
+            source.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", target.execute_command("CLUSTER", "MYID"))
+
+    def move_keys(self, key: str, to: int) -> None:
+        slot, at = key_slot(key.encode()), self.master_of(key)
+        host, _, port = self.addresses[to].rpartition(":")
+        with self.client(at) as source:
+            while keys := source.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100):
+                source.execute_command("MIGRATE", host, port, "", 0, 5_000, "KEYS", *keys)
+
+    def end_move(self, key: str, to: int) -> None:
+        """From now on, the old master sends everybody to the new one (MOVED)."""
+        slot = key_slot(key.encode())
+        with self.client(to) as target:
+            own = target.execute_command("CLUSTER", "MYID")
+        for at in [to, *(other for other in range(MASTERS) if other != to)]:
+            with self.client(at) as client:
+                client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", own)
+
+    def move(self, key: str, to: int) -> None:
+        """The slot of this key, with all that is in it."""
+        self.begin_move(key, to)
+        self.move_keys(key, to)
+        self.end_move(key, to)
+
+    def empty(self) -> None:
+        for at in range(MASTERS):
+            with self.client(at) as client:
+                client.flushall()
+
+    def stop(self) -> None:
+        for master in self.masters:
+            master.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
