@@ -10,6 +10,7 @@ import shutil
 import signal
 import tempfile
 import time
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,12 @@ from redis.crc import key_slot
 from doorbuster.lab.redis_server import PATIENCE_S, NoRedis, RedisServer, free_port
 
 MASTERS, SLOTS = 3, 16_384
+BOUNDS = [SLOTS * at // MASTERS for at in range(MASTERS + 1)]
+
+
+def first_master_of(key: str) -> int:
+    """Which one has it as long as no slot was moved."""
+    return bisect_right(BOUNDS, key_slot(key.encode())) - 1
 
 
 class Cluster:
@@ -62,10 +69,9 @@ class Cluster:
         self.masters[at : at + 1] = [started]
 
     def _join(self) -> None:
-        bounds = [SLOTS * at // MASTERS for at in range(MASTERS + 1)]
         for at in range(MASTERS):
             with self.client(at) as client:
-                client.execute_command("CLUSTER", "ADDSLOTSRANGE", bounds[at], bounds[at + 1] - 1)
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", BOUNDS[at], BOUNDS[at + 1] - 1)
                 client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", at + 1)
                 host, _, port = self.addresses[0].rpartition(":")
                 client.execute_command("CLUSTER", "MEET", host, port, self._bus[0])
@@ -108,7 +114,7 @@ class Cluster:
     @contextmanager
     def client(self, at: int) -> Iterator[Any]:
         """A plain connection to one master."""
-        with redis.Redis.from_url(self.masters[at].url, decode_responses=True) as client:
+        with redis.Redis.from_url(self.masters[at].url, decode_responses=True, socket_timeout=PATIENCE_S) as client:
             yield client
 
     def master_of(self, key: str) -> int:
