@@ -11,7 +11,7 @@ import signal
 import tempfile
 import time
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +30,15 @@ def first_master_of(key: str) -> int:
     return bisect_right(BOUNDS, key_slot(key.encode())) - 1
 
 
+def wait_until(found: Callable[[], bool]) -> None:
+    """Raises NoRedis."""
+    give_up_s = time.monotonic() + PATIENCE_S
+    while not found():
+        if time.monotonic() > give_up_s:
+            raise NoRedis("the nodes do not become a cluster")
+        time.sleep(0.02)
+
+
 class Cluster:
     """`url` names all three, so that a process finds the others whichever is away."""
 
@@ -37,6 +46,7 @@ class Cluster:
         self._folder = tempfile.mkdtemp(prefix="redis-cluster-")
         self._bus = [free_port() for _ in range(MASTERS)]
         self.masters: list[RedisServer] = []
+        self.replica: RedisServer | None = None
         try:
             for at in range(MASTERS):
                 self.start(at)
@@ -56,34 +66,51 @@ class Cluster:
     def start(self, at: int) -> None:
         """The master number `at`, for the first time or again where it was, with its slots and without its keys."""
         again = self.masters[at] if at < len(self.masters) else None
+        self.masters[at : at + 1] = [
+            self._start(f"master-{at}", self._bus[at], urlsplit(again.url).port if again else None)
+        ]
+
+    def _start(self, name: str, bus: int, port: int | None = None) -> RedisServer:
         options = {
             "enabled": "yes",
-            "port": str(self._bus[at]),
-            "config-file": f"{self._folder}/{at}.conf",
+            "port": str(bus),
+            "config-file": f"{self._folder}/{name}.conf",
             "node-timeout": "2000",
             "require-full-coverage": "no",
         }
-        words = [word for name, value in options.items() for word in (f"--cluster-{name}", value)]
-        port = urlsplit(again.url).port if again else None
-        started = RedisServer.start(port=port, more=[*words, "--dir", self._folder])
-        self.masters[at : at + 1] = [started]
+        words = [word for option, value in options.items() for word in (f"--cluster-{option}", value)]
+        return RedisServer.start(port=port, more=[*words, "--dir", self._folder, "--repl-diskless-sync-delay", "0"])
+
+    def add_replica(self, of: int) -> str:
+        """One that has all that the master has, and takes its place when it dies. Returns its address."""
+        self.replica = self._start("replica", free_port())
+        with redis.Redis.from_url(self.replica.url, decode_responses=True) as client, self.client(of) as master:
+            client.execute_command("CLUSTER", "MEET", *self._first_node())
+            owner = master.execute_command("CLUSTER", "MYID")
+            wait_until(lambda: owner in str(client.execute_command("CLUSTER NODES")))
+            client.execute_command("CLUSTER", "REPLICATE", owner)
+            wait_until(lambda: client.info("replication").get("master_link_status") == "up")
+            own = client.execute_command("CLUSTER", "MYID")
+        for at in range(MASTERS):
+            with self.client(at) as client:
+                wait_until(lambda client=client: own in str(client.execute_command("CLUSTER", "SLOTS")))
+        return urlsplit(self.replica.url).netloc
+
+    def _first_node(self) -> tuple[str, str, int]:
+        host, _, port = self.addresses[0].rpartition(":")
+        return host, port, self._bus[0]
 
     def _join(self) -> None:
         for at in range(MASTERS):
             with self.client(at) as client:
                 client.execute_command("CLUSTER", "ADDSLOTSRANGE", BOUNDS[at], BOUNDS[at + 1] - 1)
                 client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", at + 1)
-                host, _, port = self.addresses[0].rpartition(":")
-                client.execute_command("CLUSTER", "MEET", host, port, self._bus[0])
+                client.execute_command("CLUSTER", "MEET", *self._first_node())
         self.settle()
 
     def settle(self) -> None:
         """Until each master serves its slots and knows of the others."""
-        give_up_s = time.monotonic() + PATIENCE_S
-        while not all(self._knows_all(at) for at in range(MASTERS)):
-            if time.monotonic() > give_up_s:
-                raise NoRedis("the nodes do not become a cluster")
-            time.sleep(0.02)
+        wait_until(lambda: all(self._knows_all(at) for at in range(MASTERS)))
 
     def _knows_all(self, at: int) -> bool:
         with self.client(at) as client:
@@ -169,6 +196,6 @@ class Cluster:
                 client.flushall()
 
     def stop(self) -> None:
-        for master in self.masters:
-            master.stop()
+        for server in [*self.masters, *([self.replica] if self.replica else [])]:
+            server.stop()
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -217,6 +217,31 @@ async def test_a_cluster_that_was_not_there_at_first_is_found_later(own_cluster:
     await redis.close()
 
 
+async def test_a_replica_that_takes_over_is_found(until):
+    cluster = Cluster()
+    replica = cluster.add_replica(of=1)
+    key = cluster.key_on(1)
+    redis = Redis(cluster.url)
+    try:
+        assert await redis.run_all([Call(COUNT, key, ())]) == [1]
+        with cluster.client(1) as client:
+            assert client.wait(1, 10_000) == 1
+        cluster.masters[1].stop()
+
+        async def there() -> bool:
+            try:
+                return await redis.command("GET", key) == "1"
+            except Unavailable:
+                return False
+
+        assert await until(there)
+        assert redis.place_of(key) == replica
+        assert await redis.run_all([Call(COUNT, key, ())]) == [2]
+    finally:
+        await redis.close()
+        cluster.stop()
+
+
 # --- addresses ------------------------------------------------------------------------------------------------------
 
 

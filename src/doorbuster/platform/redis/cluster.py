@@ -1,7 +1,7 @@
 """A Redis Cluster: each key is asked of the master that has its slot, each master is a neighbour of its own.
 
 What a redirection says (MOVED, ASK) is followed at once; nothing else is asked twice. The library's own cluster client
-is not used: see docs/decisions/0026-redis-cluster.md.
+is not used: see docs/decisions/0027-redis-cluster.md.
 """
 
 from __future__ import annotations
