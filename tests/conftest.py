@@ -17,6 +17,7 @@ from doorbuster.platform.sql.migrations import History, migrate
 from doorbuster.platform.sql.open import open_databases
 from leaks import leaks as leaks  # a fixture of its own file
 from postgres_server import PostgresServer, start_postgres
+from redis_cluster import Cluster
 from redis_server import RedisServer, start_redis
 
 OpenDatabase = Callable[[str, str], Awaitable[Database]]
@@ -37,6 +38,20 @@ def redis_server() -> Iterator[RedisServer]:
     server = start_redis()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[Cluster]:
+    """A cluster of three masters for this session; a test that kills or moves something takes one of its own."""
+    cluster = Cluster()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(params=["redis_server", "redis_cluster"])
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """One server and a cluster: whatever asks for this runs twice."""
+    return request.getfixturevalue(request.param).url
 
 
 @pytest.fixture

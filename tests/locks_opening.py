@@ -16,13 +16,15 @@ from doorbuster.platform.settings.tree import DatabaseSettings
 from doorbuster.platform.sql.migrations import migrate
 from doorbuster.platform.sql.open import open_databases
 
-ENGINES = ["redis", "redlock", "advisory", "rows-sqlite", "rows-postgres"]
+ENGINES = ["redis", "redis-cluster", "redlock", "advisory", "rows-sqlite", "rows-postgres"]
 Opened = tuple[Holding, Callable[[], Awaitable[None]]]
 
 
 async def opened(engine: str, places: str, prefix: str, lease_ms: int) -> Opened:
     """`places`: addresses of servers with commas between, or a folder. Returns the locks and how to close them."""
-    if engine in ("redis", "redlock"):
+    if engine in ("redis", "redis-cluster"):
+        return _on_redis([places], prefix, lease_ms)
+    if engine == "redlock":
         return _on_redis(places.split(","), prefix, lease_ms)
     of = DatabaseSettings() if engine == "rows-sqlite" else DatabaseSettings(url=places)
     folder = Path(places) if engine == "rows-sqlite" else Path()

@@ -13,6 +13,7 @@ import structlog
 from hypothesis import settings
 
 from postgres_server import PostgresServer
+from redis_cluster import Cluster
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
@@ -34,6 +35,14 @@ def logged() -> Iterator[list[Any]]:
     """What was logged; printing it with its traces would take longer than most tests."""
     with structlog.testing.capture_logs() as entries:
         yield entries
+
+
+@pytest.fixture(scope="session")
+def own_cluster() -> Iterator[Cluster]:
+    """One to torment: each test gives it back whole, its slots wherever they are by then."""
+    cluster = Cluster()
+    yield cluster
+    cluster.stop()
 
 
 @pytest.fixture

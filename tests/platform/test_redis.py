@@ -19,8 +19,8 @@ ECHO = Source.of("return {KEYS[1], ARGV[1]}")
 
 
 @pytest.fixture
-async def redis(redis_server: RedisServer) -> AsyncIterator[Redis]:
-    opened = Redis(redis_server.url)
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    opened = Redis(redis_url)
     yield opened
     await opened.close()
 
@@ -43,11 +43,11 @@ async def test_a_task_ends_whenever_it_is_cancelled(redis: Redis, way: str) -> N
     async def ask_for_ever() -> None:
         while True:
             if way == "command":
-                await redis.command("PING")
+                await redis.command("GET", "k")
             else:
                 await redis.run_all([Call(ECHO, "k", ("1",))])
 
-    await redis.command("PING")
+    await redis.command("GET", "k")
     deaf: list[int] = []
     for turns in range(60):
         task = asyncio.create_task(ask_for_ever())
@@ -61,7 +61,7 @@ async def test_a_task_ends_whenever_it_is_cancelled(redis: Redis, way: str) -> N
                 task.cancel()
                 await asyncio.sleep(0)
     assert deaf == [], "went on after it was cancelled"
-    assert await redis.command("ECHO", "mine") == "mine", "no answer is taken for another's"
+    assert set(await redis.everywhere("ECHO", "mine")) == {"mine"}, "no answer is taken for another's"
 
 
 @pytest.mark.parametrize("way", ["command", "run_all"])
@@ -71,7 +71,7 @@ async def test_a_server_that_stands_still_is_given_up_in_time(stopped: RedisServ
     try:
         with pytest.raises(Unavailable):
             if way == "command":
-                await redis.command("PING")
+                await redis.command("GET", "k")
             else:
                 await redis.run_all([Call(ECHO, "k", (monotonic_us(),))])
     finally:

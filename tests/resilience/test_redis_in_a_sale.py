@@ -1,5 +1,6 @@
-"""Redis flushed, filled, stopped and killed in the middle of a sale where everything that can uses it: limits, the
-catalogue's copies, holds of stock. Nothing is oversold, and half of the visitors at least get what they came for."""
+"""Redis, one server or a cluster, flushed, filled, stopped and killed in the middle of a sale where everything that can
+uses it: limits, the catalogue's copies, holds of stock. Nothing is oversold, and half of the visitors at least get what
+they came for."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ import asyncpg
 import msgspec
 import pytest
 
+from doorbuster.contexts.inventory.deduction.scripted import STOCK
 from doorbuster.lab.bench.shopper import Refused, Shopper, no_times
 from doorbuster.lab.demo.shop_process import ShopProcess, shop_process
 from doorbuster.lab.payment_simulator.simulator_process import SimulatorProcess
@@ -26,11 +28,13 @@ from doorbuster.lab.stampede.buyers import load_buyers
 from doorbuster.platform.redis import Redis
 from doorbuster.platform.settings.secrets import load_secrets
 from doorbuster.platform.settings.tree import Settings
+from redis_cluster import Cluster, first_master_of
 from redis_server import RedisServer, start_redis
 
 VISITORS, PACE_S = 20, 0.15
 """Of each phase, and the time between two of them: less than two cores carry, so that what fails is Redis' fault."""
 IN_TIME_MS = b"5000"
+OF_STOCK = first_master_of(STOCK)
 UNITS, ORDINARY_UNITS = 70, 60
 """Fewer than the visitors of all phases: also towards the end, with Redis in trouble, no unit is sold twice."""
 ORDERED = (
@@ -46,7 +50,7 @@ GATEWAY = [
 
 
 class Sale:
-    def __init__(self, shop: ShopProcess, pool: Pool, redis: RedisServer, tokens: list[str]) -> None:
+    def __init__(self, shop: ShopProcess, pool: Pool, redis: RedisServer | Cluster, tokens: list[str]) -> None:
         self.shop, self.pool, self.redis, self.tokens = shop, pool, redis, tokens
         self.sale_id = self.product_id = self.ordinary_sku = ""
         self.answers: Counter[str] = Counter()
@@ -64,7 +68,7 @@ class Sale:
 
     async def redis_says(self, *words: str) -> None:
         client = Redis(self.redis.url)
-        await client.command(*words)
+        await client.everywhere(*words)
         await client.close()
 
     async def visit(self) -> bool:
@@ -114,22 +118,40 @@ async def filled(sale: Sale) -> None:
 
 async def emptied_and_stopped(sale: Sale) -> None:
     await sale.redis_says("CONFIG", "SET", "maxmemory", "0")
-    assert sale.redis.pid is not None
+    assert isinstance(sale.redis, RedisServer)
     os.kill(sale.redis.pid, signal.SIGSTOP)
 
 
 async def awake_and_killed(sale: Sale) -> None:
-    assert sale.redis.pid is not None
+    assert isinstance(sale.redis, RedisServer)
     os.kill(sale.redis.pid, signal.SIGCONT)
     sale.redis.stop()
 
 
-PHASES = (nothing, flushed, filled, emptied_and_stopped, awake_and_killed)
+async def a_master_is_killed(sale: Sale) -> None:
+    """The one that has the stock's counters."""
+    assert isinstance(sale.redis, Cluster)
+    sale.redis.masters[OF_STOCK].stop()
+
+
+async def another_hangs(sale: Sale) -> None:
+    assert isinstance(sale.redis, Cluster)
+    os.kill(sale.redis.masters[OF_STOCK - 1].pid, signal.SIGSTOP)
+
+
+async def both_are_back(sale: Sale) -> None:
+    assert isinstance(sale.redis, Cluster)
+    os.kill(sale.redis.masters[OF_STOCK - 1].pid, signal.SIGCONT)
+    sale.redis.start(OF_STOCK)
+
+
+Phases = tuple[Callable[[Sale], Awaitable[None]], ...]
+ON_ONE: Phases = (nothing, flushed, filled, emptied_and_stopped, awake_and_killed)
+ON_A_CLUSTER: Phases = (nothing, flushed, a_master_is_killed, another_hangs, both_are_back)
 
 
 @asynccontextmanager
-async def a_sale(database_url: str, folder: Path) -> AsyncIterator[Sale]:
-    redis = start_redis(own=True)
+async def a_sale(database_url: str, folder: Path, redis: RedisServer | Cluster) -> AsyncIterator[Sale]:
     environment = {
         "DOORBUSTER_DATABASE_URL": database_url,
         "DOORBUSTER_PROCESS_LOG_LEVEL": "warning",
@@ -154,10 +176,10 @@ async def a_sale(database_url: str, folder: Path) -> AsyncIterator[Sale]:
         redis.stop()
 
 
-async def opened(shop: ShopProcess, pool: Pool, redis: RedisServer) -> Sale:
+async def opened(shop: ShopProcess, pool: Pool, redis: RedisServer | Cluster) -> Sale:
     """A sale, and ordinary goods of which there are few, behind a gateway that limits."""
     file = shop.folder / "buyers.jsonl"
-    await shop.command("buyers", "create", str(VISITORS * len(PHASES)), "--out", str(file))
+    await shop.command("buyers", "create", str(VISITORS * len(ON_ONE)), "--out", str(file))
     await shop.command("import", "--sample")
     await shop.command("config", "set", *GATEWAY, "--why", "a sale")
     sale = Sale(shop, pool, redis, [buyer.token for buyer in load_buyers(file)])
@@ -171,9 +193,14 @@ async def opened(shop: ShopProcess, pool: Pool, redis: RedisServer) -> Sale:
 
 
 @pytest.mark.timeout(300)
-async def test_half_of_the_visitors_get_what_they_came_for_and_nothing_is_oversold(postgres_url: str, tmp_path: Path):
-    async with a_sale(postgres_url, tmp_path) as sale:
-        goodput = {phase.__name__: await sale.phase(phase) for phase in PHASES}
+@pytest.mark.parametrize(
+    ("start", "phases"), [(lambda: start_redis(own=True), ON_ONE), (Cluster, ON_A_CLUSTER)], ids=["one", "cluster"]
+)
+async def test_half_of_the_visitors_get_what_they_came_for_and_nothing_is_oversold(
+    postgres_url: str, tmp_path: Path, start: Callable[[], RedisServer | Cluster], phases: Phases
+):
+    async with a_sale(postgres_url, tmp_path, start()) as sale:
+        goodput = {phase.__name__: await sale.phase(phase) for phase in phases}
         assert min(goodput.values()) >= 0.5, (goodput, sale.answers)
         assert sale.answers["claimed"] == UNITS, "sold to the last one"
         connection = await asyncpg.connect(postgres_url)

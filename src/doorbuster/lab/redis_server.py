@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 
 PATIENCE_S = 20.0
 
@@ -27,15 +28,18 @@ class RedisServer:
         return self._process.pid
 
     @classmethod
-    def start(cls, given: str | None = None, port: int | None = None) -> RedisServer:
-        """The server at the address `given`, else one of our own, on `port` or a free one. Raises NoRedis."""
+    def start(cls, given: str | None = None, port: int | None = None, more: Sequence[str] = ()) -> RedisServer:
+        """The server at the address `given`, else one of our own, on `port` or a free one, with `more` options.
+
+        Raises NoRedis.
+        """
         if given:
             return cls(given)
         binary = shutil.which("redis-server")
         if binary is None:
             raise NoRedis("no redis-server is installed here")
-        port = port or _free_port()
-        words = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        port = port or free_port()
+        words = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", *more]
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         give_up_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < give_up_s and process.poll() is None:
@@ -55,7 +59,7 @@ class RedisServer:
             self._process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]

@@ -82,7 +82,7 @@ async def open_inventory(
         """With the Redis of the session, emptied, or with another one as it is."""
         if strategy.startswith("redis") and not redis_url:
             redis = Redis(redis_server.url)
-            await redis.command("FLUSHALL")
+            await redis.everywhere("FLUSHALL")
             await redis.close()
         settings = replace(
             platform.settings,

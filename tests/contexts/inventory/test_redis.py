@@ -122,7 +122,7 @@ async def test_a_flush_in_the_middle_oversells_nothing(
     redis = Redis(redis_server.url)
     (first,) = await inventory.service.hold_many([wants(1, 2)])
     selling = asyncio.ensure_future(inventory.service.hold_many([wants(order, 1) for order in range(2, 40)]))
-    await redis.command("FLUSHALL")
+    await redis.everywhere("FLUSHALL")
     outcomes = await selling
     again, refused = await inventory.service.hold_many([wants(1, 2), wants(99, 1)])
     assert again == first
@@ -143,7 +143,7 @@ async def test_redis_lock_goes_on_above_the_fences_that_redis_forgot(open_invent
     for order in range(1, 4):
         await inventory.service.hold_many([wants(order, 1)])
     redis = Redis(redis_server.url)
-    await redis.command("FLUSHALL")
+    await redis.everywhere("FLUSHALL")
     await redis.close()
     (outcome,) = await inventory.service.hold_many([wants(9, 1)])
     assert isinstance(outcome, Hold)

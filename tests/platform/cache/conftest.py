@@ -33,8 +33,8 @@ def prefix() -> str:
 
 
 @pytest.fixture
-async def redis(redis_server: RedisServer) -> AsyncIterator[Redis]:
-    opened = Redis(redis_server.url)
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    opened = Redis(redis_url)
     yield opened
     await opened.close()
 
@@ -42,18 +42,19 @@ async def redis(redis_server: RedisServer) -> AsyncIterator[Redis]:
 @pytest.fixture
 def open_shared(now: Time, redis: Redis, prefix: str) -> OpenProcess:
     """Caches of several processes on one Redis; `hot_reads` 1: what is read is also kept in the process."""
+    return lambda settings=None: Process(now, RedisTier(redis, prefix), settings or CacheSettings(hot_reads=1))
+
+
+@pytest.fixture(params=["local", "redis_server", "redis_cluster"])
+async def open_process(request: pytest.FixtureRequest, now: Time, prefix: str) -> AsyncIterator[OpenProcess]:
+    redis = None if request.param == "local" else Redis(request.getfixturevalue(request.param).url)
 
     def open_one(settings: CacheSettings | None = None) -> Process:
-        return Process(now, RedisTier(redis, prefix), settings or CacheSettings(hot_reads=1))
+        return Process(now, RedisTier(redis, prefix) if redis else None, settings or CacheSettings(hot_reads=1))
 
-    return open_one
-
-
-@pytest.fixture(params=["local", "redis"])
-def open_process(request: pytest.FixtureRequest, now: Time) -> OpenProcess:
-    if request.param == "redis":
-        return request.getfixturevalue("open_shared")
-    return lambda settings=None: Process(now, None, settings or CacheSettings(hot_reads=1))
+    yield open_one
+    if redis:
+        await redis.close()
 
 
 @pytest.fixture
@@ -65,6 +66,6 @@ def own_redis() -> Iterator[RedisServer]:
 
 async def keys_of(redis: Redis, prefix: str) -> list[str]:
     try:
-        return sorted(await redis.command("KEYS", f"{prefix}*"))
+        return sorted(key for keys in await redis.everywhere("KEYS", f"{prefix}*") for key in keys)
     except Unavailable:
         return []

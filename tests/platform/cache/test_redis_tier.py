@@ -128,8 +128,8 @@ async def test_more_changes_than_can_be_remembered_distrust_all_of_redis(
 
 @pytest.fixture
 async def mortal(own_redis: RedisServer, now: Time):
-    neighbour = Neighbours().get("redis.cache", settings=lambda: CACHE_REDIS.default)
-    redis = Redis(own_redis.url, neighbour)
+    neighbours = Neighbours()
+    redis = Redis(own_redis.url, lambda server: neighbours.get("redis.cache", server, lambda: CACHE_REDIS.default))
     yield Process(now, RedisTier(redis, "c:"), CacheSettings(hot_reads=15))
     await redis.close()
 
@@ -175,13 +175,13 @@ async def test_flushed(mortal: Process, own_redis: RedisServer, source: Source):
     source.gate.clear()
     slow = asyncio.create_task(read(mortal, source))
     await source.reading.wait()
-    await plain.command("FLUSHALL")
+    await plain.everywhere("FLUSHALL")
     source.gate.set()
     assert await slow == Ware("tea", 1)
     assert await plain.command("EXISTS", "c:1") == 0, "its lease went with the rest"
     assert await read(mortal, source) == Ware("tea", 1)
     assert await plain.command("EXISTS", "c:1") == 1
-    await plain.command("SCRIPT", "FLUSH")
+    await plain.everywhere("SCRIPT", "FLUSH")
     mortal.cache.forget({"1": source.write("1", "coffee")})
     assert await mortal.cache.settle(), "scripts are sent again"
     await plain.close()
@@ -221,7 +221,7 @@ async def test_full(mortal: Process, own_redis: RedisServer, source: Source):
     plain = Redis(own_redis.url)
     source.write("1", "tea")
     await read(mortal, source)
-    await plain.command("CONFIG", "SET", "maxmemory", "1")
+    await plain.everywhere("CONFIG", "SET", "maxmemory", "1")
     source.write("2", "milk")
     for _ in range(3):
         assert await read(mortal, source, "2") == Ware("milk", 1)

@@ -46,7 +46,7 @@ class Instance:
     def __init__(self, url: str, algorithm: Algorithm, when_away: WhenAway = "share", limit_s: float = 5.0) -> None:
         self.pause_s = 0.0
         self.redis = CountedRedis(url)
-        self.hasty = HastyRedis(self.redis, limit_s=limit_s, pause=Pause(lambda: self.pause_s))
+        self.hasty = HastyRedis(self.redis, limit_s=limit_s, pause=lambda: Pause(lambda: self.pause_s))
         self.limiter = SharedLimiter(
             self.hasty, "door", algorithm, lambda: SETTINGS, when_away=when_away, instances=lambda: INSTANCES
         )
@@ -149,7 +149,7 @@ async def test_flushed_in_the_middle_of_a_burst_forgives_an_instance_nothing(
     door = instance(algorithm())
 
     async def flush() -> None:
-        await door.redis.command("FLUSHALL")
+        await door.redis.everywhere("FLUSHALL")
 
     await in_the_middle_of_a_burst(door, flush)
     for _ in range(3):
@@ -220,10 +220,10 @@ async def test_a_paced_queue_goes_on_behind_its_places_at_the_pace_of_a_share(
 async def test_filled_it_counts_as_away_until_there_is_room(own_redis: RedisServer, instance: OpenInstance):
     door = instance(ALGORITHMS["SlidingWindow"]())
     assert await door.burst(5) == 5
-    await door.redis.command("CONFIG", "SET", "maxmemory", "1")
+    await door.redis.everywhere("CONFIG", "SET", "maxmemory", "1")
     assert await door.burst() == SHARE - 5
     assert door.hasty.away
-    await door.redis.command("CONFIG", "SET", "maxmemory", "0")
+    await door.redis.everywhere("CONFIG", "SET", "maxmemory", "0")
     door.pause_s = 100.0
     await door.burst(1)
     assert not door.hasty.away
@@ -254,10 +254,10 @@ async def test_a_caller_who_goes_away_stops_nobody(own_redis: RedisServer, insta
 
 async def test_a_probe_whose_caller_is_gone_lets_the_next_one_ask(own_redis: RedisServer, instance: OpenInstance):
     door = instance(ALGORITHMS["FixedWindow"]())
-    await door.redis.command("CONFIG", "SET", "maxmemory", "1")
+    await door.redis.everywhere("CONFIG", "SET", "maxmemory", "1")
     await door.take()
     assert door.hasty.away
-    await door.redis.command("CONFIG", "SET", "maxmemory", "0")
+    await door.redis.everywhere("CONFIG", "SET", "maxmemory", "0")
     door.pause_s = 100.0
     probe = asyncio.create_task(door.take())
     await asyncio.sleep(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,18 @@ from doorbuster.platform.limits.hasty_redis import HastyRedis
 from doorbuster.platform.limits.redis_limiter import RedisLimiter
 from doorbuster.platform.limits.settings import LimitSettings
 from doorbuster.platform.redis import Redis
-from redis_server import RedisServer
 
 from .bench import PATIENT_S
 from .taking import ALGORITHMS, SETTINGS
 
 each = pytest.mark.parametrize("algorithm", ALGORITHMS.values())
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    opened = Redis(redis_url)
+    yield opened
+    await opened.close()
 
 
 def opened(redis: Redis, algorithm: Algorithm, settings: LimitSettings = SETTINGS) -> RedisLimiter:
@@ -38,8 +45,8 @@ async def test_tasks_at_once_get_exactly_the_limit(redis: Redis, algorithm: type
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-async def test_processes_at_once_get_exactly_the_limit(redis_server: RedisServer, algorithm: str):
-    words = [sys.executable, str(Path(__file__).with_name("taking.py")), redis_server.url, algorithm, uuid.uuid4().hex]
+async def test_processes_at_once_get_exactly_the_limit(redis_url: str, algorithm: str):
+    words = [sys.executable, str(Path(__file__).with_name("taking.py")), redis_url, algorithm, uuid.uuid4().hex]
     pipe = asyncio.subprocess.PIPE
     children = [
         await asyncio.create_subprocess_exec(*words, "150", stdin=pipe, stdout=pipe)  # each alone could have all
@@ -86,14 +93,14 @@ async def test_a_server_that_has_forgotten_the_script_gets_it_again(redis: Redis
     limiter = opened(redis, FixedWindow())
     admitted = 0
     for _ in range(5):
-        await redis.command("SCRIPT", "FLUSH")
+        await redis.everywhere("SCRIPT", "FLUSH")
         decisions = await asyncio.gather(*[limiter.take("k") for _ in range(30)])
         admitted += sum(each.allowed for each in decisions)
     assert admitted == 100
 
 
-def test_keys_are_one_string_each_below_a_hash_tag_of_their_own(redis_server: RedisServer):
-    limiter = opened(Redis(redis_server.url), FixedWindow())
+def test_keys_are_one_string_each_below_a_hash_tag_of_their_own(redis_url: str):
+    limiter = opened(Redis(redis_url), FixedWindow())
     assert limiter.key_of("user:7").endswith(":FixedWindow:{user:7}")
     assert len(limiter.key_of("x" * 10_000)) < 200
     assert limiter.key_of("x" * 10_000) != limiter.key_of("x" * 10_001)

@@ -34,6 +34,8 @@ def engine(request: pytest.FixtureRequest) -> str:
 def places(request: pytest.FixtureRequest, engine: str, tmp_path: Path) -> str:
     if engine == "redis":
         return request.getfixturevalue("redis_server").url
+    if engine == "redis-cluster":
+        return request.getfixturevalue("redis_cluster").url
     if engine == "redlock":
         return ",".join(server.url for server in request.getfixturevalue("three_redis"))
     if engine == "rows-sqlite":

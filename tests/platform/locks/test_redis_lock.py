@@ -17,8 +17,8 @@ from redis_server import RedisServer, start_redis
 
 
 @pytest.fixture
-async def redis(redis_server: RedisServer) -> AsyncIterator[Redis]:
-    opened = Redis(redis_server.url)
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    opened = Redis(redis_url)
     yield opened
     await opened.close()
 

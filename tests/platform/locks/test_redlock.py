@@ -122,7 +122,7 @@ async def test_servers_that_forgot_go_on_above_what_the_store_has_seen(
     assert await locks.take("shelf", "a") == 42
     for server in five:
         redis = Redis(server.url)
-        await redis.command("FLUSHALL")
+        await redis.everywhere("FLUSHALL")
         await redis.close()
     assert await locks.take("shelf", "b") == 1, "the store's condition refuses this one"
     await locks.release("shelf", "b")

@@ -60,5 +60,5 @@ def _redis(platform: Platform) -> Redis | None:
         return None
     from doorbuster.platform.redis import Redis  # only here: the client is not for processes that do without
 
-    neighbour = platform.neighbours.get("redis.cache", settings=platform.runtime.live(CACHE_REDIS))
-    return Redis(platform.settings.redis.url, neighbour)
+    settings = platform.runtime.live(CACHE_REDIS)
+    return Redis(platform.settings.redis.url, lambda server: platform.neighbours.get("redis.cache", server, settings))

@@ -81,8 +81,8 @@ def _deduction(platform: Platform, database: Database) -> Deduction:
     # Only here: the client is not for processes that do without.
     from doorbuster.platform.redis import REDIS, Redis
 
-    neighbour = platform.neighbours.get("redis", settings=platform.runtime.live(REDIS))
-    redis = Redis(platform.settings.redis.url, neighbour)
+    terms = platform.runtime.live(REDIS)
+    redis = Redis(platform.settings.redis.url, lambda server: platform.neighbours.get("redis", server, terms))
     if settings.strategy == "redis_lua":
         from doorbuster.contexts.inventory.deduction.scripted import Scripted
 

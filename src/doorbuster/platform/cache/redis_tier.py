@@ -20,7 +20,7 @@ AT_ONCE, ROUNDS_MAX = 32, 8
 """Keys taken back together, and how often before others have their turn."""
 
 SCAN_COUNT, SCANS_MAX = 1_000, 10_000
-"""How much Redis looks through in one step, and at most how many steps a flush takes."""
+"""How much Redis looks through in one step, and at most how many steps a flush takes on each server."""
 
 # Times are those of the Redis server: whoever was stopped for a while is late by its clock, not by their own.
 _LOOK = """
@@ -101,10 +101,18 @@ class RedisTier:
 
     async def flush(self) -> tuple[int, bool]:
         """Deletes all values and leases of this prefix: how many, and whether nothing was left out."""
+        deleted, complete = 0, True
+        for place in await self._redis.places():
+            here, to_the_end = await self._flush_at(place)
+            deleted, complete = deleted + here, complete and to_the_end
+        return deleted, complete
+
+    async def _flush_at(self, place: str) -> tuple[int, bool]:
         deleted, cursor = 0, "0"
         for _ in range(SCANS_MAX):
-            cursor, keys = await self._redis.command("SCAN", cursor, "MATCH", f"{self._prefix}*", "COUNT", SCAN_COUNT)
-            for key in keys:  # one by one: in a cluster they lie on different servers
+            words = ("SCAN", cursor, "MATCH", f"{self._prefix}*", "COUNT", SCAN_COUNT)
+            cursor, keys = await self._redis.command(*words, at=place)
+            for key in keys:  # one by one: they lie on different slots
                 deleted += int(await self._redis.command("DEL", key))
             if str(cursor) == "0":
                 return deleted, True
@@ -131,6 +139,8 @@ class RedisTier:
             for (key, version), outcome in zip(batch.items(), done, strict=True):
                 if not isinstance(outcome, BaseException) and self._pending.get(key) == version:
                     del self._pending[key]
+                elif key in self._pending:  # behind the others: one server of a cluster may be away, they are not
+                    self._pending[key] = self._pending.pop(key)
             for outcome in done:
                 if isinstance(outcome, BaseException):
                     raise outcome if isinstance(outcome, Exception) else Unavailable from outcome

@@ -34,10 +34,11 @@ class RedisLocks(Holding):
 
     def __init__(self, redis: Redis, prefix: str, lease_ms: int = LEASE_MS) -> None:
         super().__init__(lease_ms)
-        self._prefix = prefix
+        self._redis, self._prefix = redis, prefix
         self._take, self._release = redis.script(_TAKE), redis.script(_RELEASE)
         self._renewal, self._raise = redis.script(_RENEW), redis.script(_RAISE)
-        self._alone_until_s = 0.0
+        self._alone_until_s: dict[str, float] = {}
+        """By the server that failed: of a cluster, the others go on."""
 
     async def take(self, name: str, owner: str, lease_ms: int | None = None) -> int:
         keys = [self._lock(name), self._fence(name)]
@@ -54,12 +55,13 @@ class RedisLocks(Holding):
         await self._ask(self._raise, [self._fence(name)], least)
 
     async def _ask(self, script: Script, keys: list[str], *arguments: object) -> Any:
-        if asyncio.get_running_loop().time() < self._alone_until_s:
+        place = self._redis.place_of(keys[0])
+        if asyncio.get_running_loop().time() < self._alone_until_s.get(place, 0.0):
             raise Unavailable("Redis has just failed")
         try:
             return await script(keys, *arguments)
         except Unavailable:
-            self._alone_until_s = asyncio.get_running_loop().time() + AFTER_FAILURE_S
+            self._alone_until_s[place] = asyncio.get_running_loop().time() + AFTER_FAILURE_S
             raise
 
     def _lock(self, name: str) -> str:

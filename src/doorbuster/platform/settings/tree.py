@@ -105,8 +105,11 @@ class PaymentsSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RedisSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    url: Annotated[str, Meta(pattern=r"^(rediss?://[!-~]+)?\Z")] = ""
-    """Needed by the strategies redis_lua and redis_lock; with it the catalogue's cache has a tier for all processes."""
+    url: Annotated[str, Meta(pattern=r"^(rediss?://[!-~]+|rediss?\+cluster://[!-.0-~]+(/0?)?(\?[!-~]*)?)?\Z")] = ""
+    """One server, or a cluster by one or more of its nodes: redis+cluster://first:7000,second:7000.
+
+    Needed by the strategies redis_lua and redis_lock; with it the catalogue's cache has a tier for all processes.
+    """
 
 
 class InventorySettings(Struct, frozen=True, forbid_unknown_fields=True):
