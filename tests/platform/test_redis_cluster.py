@@ -14,7 +14,8 @@ from doorbuster.platform.breaker import BreakerSettings
 from doorbuster.platform.neighbour import Neighbours
 from doorbuster.platform.redis import CONNECTIONS_MAX, REDIS, TIMEOUT_S, Call, Redis, Source
 from doorbuster.platform.redis.address import ClusterAddress
-from doorbuster.platform.settings.tree import WrongSetting, load_settings
+from doorbuster.platform.settings.sources import load_settings
+from doorbuster.platform.settings.tree import WrongSetting
 from redis_cluster import MASTERS, Cluster
 
 COUNT = Source.of("return redis.call('INCR', KEYS[1])")
