@@ -75,8 +75,10 @@ class Exchange:
         if not self.status:
             self.status = int(message.get("status", 101))
             if self.answer_headers or self.answer_removed:
-                kept = [field for field in message.get("headers", ()) if field[0] not in self.answer_removed]
-                message = {**message, "headers": [*kept, *self.answer_headers]}
+                kept = message.get("headers", ())
+                if self.answer_removed:
+                    kept = [field for field in kept if field[0] not in self.answer_removed]
+                message["headers"] = [*kept, *self.answer_headers]
         await self._send(message)
 
     async def refuse(self, error: ShopError) -> None:

@@ -92,7 +92,7 @@ def _headers(matches: Sequence[HeaderMatch]) -> tuple[tuple[bytes, bytes | None]
 def _fits(rule: _Rule[T], scope: Scope) -> bool:
     if rule.methods and scope.get("method", "GET") not in rule.methods:
         return False
-    return all(has_header(scope, name, value) for name, value in rule.headers)
+    return not rule.headers or all(has_header(scope, name, value) for name, value in rule.headers)
 
 
 def has_header(scope: Scope, name: bytes, value: bytes | None) -> bool:

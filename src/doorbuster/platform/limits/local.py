@@ -18,7 +18,7 @@ from doorbuster.platform.limits.settings import LimitSettings
 
 KEYS_MAX = 100_000
 SHARED = 256
-LOOKED_AT = 4
+LOOKED_AT = 2
 """How many of the oldest keys are looked at when a new one comes: more than one, so that idle ones are cleared away."""
 
 
