@@ -48,6 +48,8 @@ def event_document(routes: Sequence[ControllerRouterHandler], live_routes: Seque
         *(_stream(handler, messages) for handler in streams),
         *_outboxes(events, messages),
     ]
+    names = [each.name for each in channels]
+    assert len(names) == len(set(names)), "two channels have one name"
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -127,7 +129,7 @@ def _message(kind: type[Struct], messages: dict[str, Any]) -> str:
 def _item(kind: type[Struct], messages: dict[str, Any]) -> str:
     """A row of a stream, as a WebSocket sends it."""
     name = f"{kind.__name__}Item"
-    messages[name] = {
+    message: dict[str, Any] = {
         "name": name,
         "summary": "A row of the stream; `?after=` the last cursor goes on behind it.",
         "payload": {
@@ -140,6 +142,7 @@ def _item(kind: type[Struct], messages: dict[str, Any]) -> str:
             "required": ["type", "cursor", "item"],
         },
     }
+    assert messages.setdefault(name, message) == message, f"two messages are called {name}"
     return name
 
 

@@ -28,7 +28,7 @@ class Made(NamedTuple):
 
     openapi: bytes
     asyncapi: bytes
-    page: str
+    page: bytes
 
 
 HTML_POLICY = {
@@ -54,7 +54,7 @@ class Documentation:
 
     def _make_all(self) -> Made:
         document, events = self._make()
-        return Made(msgspec.json.encode(document), msgspec.json.encode(events), page(document, events))
+        return Made(msgspec.json.encode(document), msgspec.json.encode(events), page(document, events).encode())
 
 
 def documentation_routes(make: Making) -> list[ControllerRouterHandler]:
@@ -74,7 +74,7 @@ def documentation_routes(make: Making) -> list[ControllerRouterHandler]:
         return _sent((await documentation.made()).asyncapi)
 
     @get("/docs", guards=[public], tags=["documentation"], summary="This API as a page", media_type="text/html")
-    async def docs() -> Response[str]:
+    async def docs() -> Response[bytes]:
         return Response((await documentation.made()).page, headers=HTML_POLICY)
 
     return [openapi, asyncapi, docs]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -9,14 +11,18 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 import sqlalchemy as sa
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from contexts.waiting_room.conftest import DRAWN_MS, MERCHANT, OPENS_MS, House, customer
+from contexts.waiting_room.simulated import EMPTY
 from doorbuster.contexts.flash_sale import store as sales
 from doorbuster.contexts.waiting_room import releasing, store
 from doorbuster.contexts.waiting_room.outages import FORGOTTEN_MS
+from doorbuster.contexts.waiting_room.pacing import RoomSettings
 from doorbuster.contexts.waiting_room.releasing import Releaser
 from doorbuster.contexts.waiting_room.tables import rooms, tickets
+from doorbuster.contexts.waiting_room.turns import turn
 from doorbuster.kernel.errors import Unavailable
 from doorbuster.kernel.principal import Principal
 from doorbuster.platform.sql.database import Tx
@@ -109,7 +115,7 @@ async def test_whoever_finds_work_first_takes_the_lease_of_an_idle_room(house: H
     for number in range(2, 5):
         await house.room.service.join(customer(number), sale_id)
     house.clock.advance(1_000)
-    assert await other.tick() == 2, "two seconds of standing still count"
+    assert await other.tick() == 1, "the second since they came, and of the rest before it half a one"
     with counted_writes(house) as written:
         assert await house.room.releaser.tick() == 0
         assert await house.tick() == 0
@@ -171,6 +177,48 @@ async def two_rooms(house: House) -> tuple[int, int]:
         for number in range(10):
             await house.room.service.join(customer(number), sale_id)
     return bad, good
+
+
+async def test_a_room_whose_row_somebody_holds_keeps_none_from_its_ticks(house: House):
+    """As another process does that draws. SQLite has one writer for a file: there everybody waits for it."""
+    if house.room_database.dialect == "sqlite":
+        return
+    bad, good = await two_rooms(house)
+    await house.tick(DRAWN_MS)
+    await house.tick(500)
+    holding, let_go = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def hold(tx: Tx) -> None:
+        store.lock_rooms(tx, [bad])
+        loop.call_soon(holding.set)
+        while not let_go.is_set():
+            tx.execute(sa.text("SELECT pg_sleep(0.02)"))
+
+    held = asyncio.create_task(house.room_database.write(hold))
+    await holding.wait()
+    before = (await room_row(house, good)).released
+    for _ in range(2):
+        house.clock.advance(500)
+        await house.room.releaser.tick(patience_s=0.3)
+    assert (await room_row(house, good)).released == before + 5, "a second's worth"
+    assert house.room.releaser.outages.failing(house.clock.now_ms()) == []
+    let_go.set()
+    await held
+    await house.room.releaser.tick()
+    assert (await room_row(house, bad)).released > 0
+    assert await house.audit() == {}
+
+
+def test_what_was_measured_before_a_rest_raises_nothing_after_it():
+    """A room that let in 400 a second, of whom 390 claimed, rests for an hour; then a crowd comes."""
+    settings = RoomSettings()
+    before = replace(EMPTY, drawn_ms=1, places=50_000, released=500, rate=400_000, used_flow=390_000, flow=400_000)
+    _, rested = turn(before, settings, 0.0, 10**6, 3_600_000)
+    assert rested["used_flow"] == 0
+    assert rested["rate"] <= 400_000
+    let_in, _ = turn(replace(before, flow=0), settings, 0.0, 10**6, 3_600_000)
+    assert let_in <= 200, "of the rest of a room that might let nobody in, a tick's length counts"
 
 
 async def failing(house: House) -> Any:

@@ -82,9 +82,13 @@ def test_there_are_no_toys_in_production(key: str):
         ("[profiles.staging]", "profiles.staging"),
         ("[profiles]\ntest = 3", "profiles.test"),
         ('[profiles.test]\nprofile = "production"', "profiles.test.profile"),
-        ("[profiles.development.http]\nport = 70000", "http.port"),
-        ("[profiles.development.htp]\nport = 7", "htp"),
-        ("[profiles.development.http.port]\na = 7\n[http]\nport = 7", "http.port"),
+        ("[profiles.development.http]\nport = 70000", "profiles.development.http.port"),
+        ("[profiles.development.htp]\nport = 7", "profiles.development.htp"),
+        ("[profiles.development.http.port]\na = 7\n[http]\nport = 7", "profiles.development.http.port"),
+        # Also of a profile that is not in force: it will be one day, when it matters most.
+        ("[profiles.production.htp]\nport = 7", "profiles.production.htp"),
+        ('[profiles.production.http]\nport = "x"', "profiles.production.http.port"),
+        ("[profiles.production]\nhttp = 5", "profiles.production.http"),
     ],
 )
 def test_what_is_wrong_with_them_is_named(tmp_path: Path, text: str, key: str):
@@ -93,6 +97,16 @@ def test_what_is_wrong_with_them_is_named(tmp_path: Path, text: str, key: str):
     with pytest.raises(WrongSetting) as raised:
         load_settings(file, {})
     assert raised.value.key == key
+
+
+def test_what_is_nested_without_end_is_refused_like_everything_else(tmp_path: Path):
+    file = tmp_path / "deep.toml"
+    file.write_text(f"data = {'[' * 5000}")
+    with pytest.raises(WrongSetting, match="cannot be read"):
+        load_settings(file, {})
+    with pytest.raises(WrongSetting) as raised:
+        load_settings(environment={"DOORBUSTER_AUTH_KEYS": "[" * 50_000})
+    assert raised.value.key == "auth.keys"
 
 
 def test_the_command_line_says_which_toy_stops_the_start(tmp_path: Path):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from doorbuster.contexts.waiting_room import store
-from doorbuster.contexts.waiting_room.model import TICKETS_MAX, Ticket
+from doorbuster.contexts.waiting_room.model import REST_S, TICKETS_MAX, Ticket
 from doorbuster.contracts.waiting_room import RoomClosed, RoomFull, RoomNotFound
 from doorbuster.kernel.clock import Clock
 from doorbuster.kernel.errors import Overloaded, ShopError
@@ -64,4 +64,7 @@ def take_tickets(
     for sale_id in sorted({ticket.sale_id for ticket in new}):
         number, places = counted[sale_id]
         store.count_arrivals(tx, sale_id, number, places)
+        room, rested_ms = rooms[sale_id], now_ms - int(REST_S * 1000)
+        if room.drawn_ms is not None and room.places == room.released and room.ticked_ms < rested_ms:
+            store.note(tx, room, ticked_ms=rested_ms)  # nobody waited: that time lets nobody in
     return outcomes

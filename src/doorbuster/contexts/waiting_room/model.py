@@ -19,6 +19,8 @@ DRAW_AFTER_MS = 1_000
 """The draw waits so long after the opening for arrivals that came before it and are on their way to the database."""
 ELAPSED_MAX_S = 2.0
 """What was not released during a longer stop is not made up for: the claim path would get it all at once."""
+REST_S = 0.5
+"""What counts of a time in which nobody waited, or nobody might be let in: a tick's length."""
 SLOWED, RAISED = 0.7, 1.1
 """By what the rate changes per second: quickly down, slowly up."""
 CARRIED_SHARE = 0.5

@@ -26,6 +26,8 @@ from doorbuster.platform.telemetry.crash_points import crash_point
 NAME = "waiting_room"
 TICK_S = 0.5
 OUTAGE_PAUSE_S = 2.0
+AT_ONCE = 3
+"""Rooms that are looked after at the same time: arrivals need a connection, too."""
 LEASE_MS = 3_000
 EXPIRE_AFTER_MS = 2_000
 """A claim made in the last moment may be heard of so much later; whoever did not claim by then gives the place back."""
@@ -41,52 +43,67 @@ class Releaser:
         self._settings = platform.runtime.live(WAITING_ROOM)
         self._owner = str(platform.ids.next())
         self._due_after = self._live_after = 0
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._under_way: dict[int, asyncio.Task[int]] = {}
+        """By sale. A room that waits for its lock is left to itself, and the others have their next tick."""
         self.outages = Outages()
 
     async def run(self) -> None:
         """Ticks until cancelled. An outage of everything is logged when it begins."""
         out = False
-        while True:
-            try:
-                await self.tick()
-                out = False
-            except Busy as outage:
-                if not out:
-                    log.warning("the waiting room waits", error=repr(outage))
-                out = True
-            await asyncio.sleep(OUTAGE_PAUSE_S if out else TICK_S)
+        try:
+            while True:
+                try:
+                    await self.tick(TICK_S)
+                    out = False
+                except Busy as outage:
+                    if not out:
+                        log.warning("the waiting room waits", error=repr(outage))
+                    out = True
+                await asyncio.sleep(OUTAGE_PAUSE_S if out else TICK_S)
+        finally:
+            for task in self._under_way.values():
+                task.cancel()
 
-    async def tick(self) -> int:
+    async def tick(self, patience_s: float | None = None) -> int:
         """Looks after every room that this process may and that has work; how many people were let in.
 
-        A room that fails does not hold up the others. Raises Busy if all of them fail by it. Without work nothing is
-        locked or written: not even the lease, which is taken by whoever finds work first.
+        A room that fails, or is not ready after `patience_s`, does not hold up the others. Raises Busy if all of them
+        fail by it. Without work nothing is locked or written: not even the lease, which is taken by whoever finds work
+        first.
         """
         now_ms = self._platform.clock.now_ms()
         ours = [seen for seen in await self._seen(now_ms) if self._may(seen.room, now_ms)]
         if not ours:
             return 0
         doors = {door.sale_id: door for door in await self._sales.doors([seen.room.sale_id for seen in ours])}
-        released, looked_after, busy = 0, 0, list[Busy]()
         for seen in ours:
             room, door = seen.room, doors.get(seen.room.sale_id)
-            if door is None or not has_work(seen, door, now_ms):
-                continue
-            looked_after += 1
-            try:
-                released += await self._look_after(room, door, now_ms)
-            except Exception as error:  # noqa: BLE001 - told by `outages`; one broken room must not close the others
-                self.outages.failed(room.sale_id, error, now_ms)
-                if isinstance(error, Busy):
-                    busy.append(error)
-            else:
-                self.outages.mended(room.sale_id)
-            crash_point("waiting-room.released")
-        if looked_after:
+            if door is not None and room.sale_id not in self._under_way and has_work(seen, door, now_ms):
+                self._under_way[room.sale_id] = asyncio.create_task(self._in_turn(room, door, now_ms))
+        if not self._under_way:
+            return 0
+        done, _ = await asyncio.wait(self._under_way.values(), timeout=patience_s)
+        self._under_way = {sale_id: task for sale_id, task in self._under_way.items() if task not in done}
+        if done:
             self._platform.wakeups.wake(NAME)
-        if busy and len(busy) == looked_after:
+        failures = [task.exception() for task in done]
+        busy = [failure for failure in failures if isinstance(failure, Busy)]
+        if busy and len(busy) == len(done):
             raise busy[0]
-        return released
+        return sum(task.result() for task, failure in zip(done, failures, strict=True) if failure is None)
+
+    async def _in_turn(self, room: Room, door: SaleDoor, now_ms: int) -> int:
+        """Raises what it has told `outages`."""
+        async with self._places:
+            try:
+                released = await self._look_after(room, door, now_ms)
+            except Exception as error:
+                self.outages.failed(room.sale_id, error, now_ms)
+                raise
+            self.outages.mended(room.sale_id)
+            crash_point("waiting-room.released")
+            return released
 
     async def _seen(self, now_ms: int) -> Sequence[Seen]:
         """The next page of rooms that are due, and of all whose sales may have changed; each once.

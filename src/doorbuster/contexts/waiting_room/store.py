@@ -59,7 +59,8 @@ def lock_rooms(tx: Tx, sale_ids: Sequence[int]) -> list[Room]:
 def due_rooms(tx: Tx, now_ms: int, ended_ms: int, after: int) -> list[Seen]:
     """Those for which a tick has something to do by what their own rows say; a page by sale, behind `after`.
 
-    Admissions that ended by `ended_ms` are to be marked. Rooms that are switched off or open later are not among them.
+    Admissions that ended by `ended_ms` are to be marked. Rooms that open later, or are switched off before their draw,
+    are not among them; one that is sold out with people waiting is, until it closes, and `has_work` says no.
     """
     to_draw = sa.and_(rooms.c.enabled, rooms.c.drawn_ms.is_(None), rooms.c.opens_ms <= now_ms - DRAW_AFTER_MS)
     to_let_in = sa.and_(rooms.c.places > rooms.c.released, sa.or_(rooms.c.flow > 0, rooms.c.closes_ms > now_ms))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from doorbuster.contexts.waiting_room.model import ELAPSED_MAX_S, Room, next_rate, release_count, smoothed
+from doorbuster.contexts.waiting_room.model import ELAPSED_MAX_S, REST_S, Room, next_rate, release_count, smoothed
 from doorbuster.contexts.waiting_room.pacing import RoomSettings
 
 MARKS_S = 60.0
@@ -12,8 +12,10 @@ MARKS_S = 60.0
 def turn(room: Room, settings: RoomSettings, wait_ms: float, free: int, now_ms: int) -> tuple[int, dict[str, int]]:
     """How many are let in, and what changes in the room but for them. `free`: how many admissions may be given now;
     `wait_ms`: how long claims wait. Nothing is measured if no time has passed."""
-    elapsed_s = min(max(0, now_ms - room.ticked_ms) / 1000, ELAPSED_MAX_S)
-    used_per_s = smoothed(room.used_flow / 1000, (room.used - room.used_counted) / max(elapsed_s, 0.001), elapsed_s)
+    passed_s = max(0, now_ms - room.ticked_ms) / 1000
+    # Nobody was let in for so long that the flow has died away: the room was at rest, and no process stood still.
+    elapsed_s = min(passed_s, REST_S if room.flow == 0 else ELAPSED_MAX_S)
+    used_per_s = smoothed(room.used_flow / 1000, (room.used - room.used_counted) / max(passed_s, 0.001), passed_s)
     bounds = (settings.per_s_min, settings.per_s_max, settings.wait_target_ms)
     rate = settings.per_s or next_rate(room.rate / 1000, used_per_s, wait_ms, elapsed_s, bounds)
     waiting = room.places - room.released

@@ -74,6 +74,8 @@ class Cluster:
             for (place, group), told in zip(groups.items(), found, strict=True):
                 for at, answer in zip(group, told, strict=True):
                     answers[at] = answer
+                    if isinstance(answer, ClusterDownError):
+                        self._topology.doubt()
                     if isinstance(answer, AskError):
                         todo[at] = self._followed(answer, place)
             if not todo:

@@ -71,8 +71,14 @@ def _section_of(profiles: object, profile: Profile) -> dict[str, Any]:
             raise WrongSetting(f"profiles.{name}", f"must be one of {', '.join(get_args(Profile))}")
         if not isinstance(section, dict):
             raise WrongSetting(f"profiles.{name}", "must be a section")
-        if "profile" in section:
+        content = cast("dict[str, Any]", section)
+        if "profile" in content:
             raise WrongSetting(f"profiles.{name}.profile", "a profile cannot choose another")
+        try:  # also of those that are not in force: else a slip would show when the real thing starts
+            msgspec.convert(content, Settings, strict=False)
+        except msgspec.ValidationError as error:
+            told = named_error(error)
+            raise WrongSetting(f"profiles.{name}.{told.key}", told.problem) from error
     return cast("dict[str, Any]", sections.get(profile, {}))
 
 
@@ -100,7 +106,7 @@ def _from_file(file: Path | None) -> dict[str, Any]:
         return {}
     try:
         return tomllib.loads(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise WrongSetting(str(file), f"cannot be read: {error}") from error
 
 
@@ -134,5 +140,5 @@ def _put(tree: dict[str, Any], key: str, value: object) -> None:
 def _list_of(key: str, text: str) -> object:
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise WrongSetting(key, "looks like a list but is not valid JSON") from error

@@ -90,11 +90,11 @@ class Tx:
     @contextmanager
     def caused_by(self, by_aggregate: Mapping[int, Cause | None], otherwise: Cause | None) -> Generator[None]:
         """Meanwhile, whatever happens has the cause of its aggregate, and of one that is not named, `otherwise`."""
-        self._causes = _Causes(by_aggregate, otherwise)
+        before, self._causes = self._causes, _Causes(by_aggregate, otherwise)
         try:
             yield
         finally:
-            self._causes = None
+            self._causes = before
 
     @property
     def connection(self) -> sa.Connection:
