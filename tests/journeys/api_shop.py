@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 import httpx
+import pytest
 
 from doorbuster.apps.http_app import shedder_of
 from doorbuster.apps.shop import CONTEXTS, migrate_all, open_shop
@@ -323,6 +324,19 @@ def empty_database(server: PostgresServer) -> Iterator[str]:
     run(execute(f'CREATE DATABASE "{name}"'))
     yield server.url_of(name)
     run(execute(f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+@contextmanager
+def shop_on(request: pytest.FixtureRequest, folder: Path) -> Iterator[ApiShop]:
+    """With payments, on the engine that the fixture's parameter names: on SQLite with the back room in its own process,
+    as it is served by default."""
+    if request.param == "sqlite":
+        with api_shop(folder, with_payments=True, back_room=True) as shop:
+            yield shop
+    else:
+        server = request.getfixturevalue("postgres")
+        with empty_database(server) as url, api_shop(folder, database_url=url, with_payments=True) as shop:
+            yield shop
 
 
 async def hire(settings: Settings) -> dict[str, Person]:

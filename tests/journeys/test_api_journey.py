@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from journeys.api_shop import PASSWORD, YUAN, ApiShop, api_shop, empty_database, eventually, good, problem
+from journeys.api_shop import PASSWORD, YUAN, ApiShop, eventually, good, problem, shop_on
 
 ADDRESS = {
     "recipient": "Ann 安",
@@ -24,15 +24,8 @@ ADDRESS = {
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiShop]:
-    """On SQLite with the back room in its own process, as it is served by default."""
-    folder = tmp_path_factory.mktemp("journey")
-    if request.param == "sqlite":
-        with api_shop(folder, with_payments=True, back_room=True) as shop:
-            yield shop
-    else:
-        server = request.getfixturevalue("postgres")
-        with empty_database(server) as url, api_shop(folder, database_url=url, with_payments=True) as shop:
-            yield shop
+    with shop_on(request, tmp_path_factory.mktemp("journey")) as shop:
+        yield shop
 
 
 def log_in(shop: ApiShop, email: str, password: str = PASSWORD) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from doorbuster.kernel.cause import Cause, cause_in
-from journeys.api_shop import ApiShop, api_shop, empty_database, eventually, good, run
+from journeys.api_shop import ApiShop, eventually, good, run, shop_on
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 CALLER = f"00-{TRACE_ID}-b7ad6b7169203331-01"
@@ -19,15 +19,8 @@ CALLER = f"00-{TRACE_ID}-b7ad6b7169203331-01"
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiShop]:
-    """On SQLite with the back room in its own process, as it is served by default."""
-    folder = tmp_path_factory.mktemp("causes")
-    if request.param == "sqlite":
-        with api_shop(folder, with_payments=True, back_room=True) as shop:
-            yield shop
-    else:
-        server = request.getfixturevalue("postgres")
-        with empty_database(server) as url, api_shop(folder, database_url=url, with_payments=True) as shop:
-            yield shop
+    with shop_on(request, tmp_path_factory.mktemp("causes")) as shop:
+        yield shop
 
 
 def told(shop: ApiShop, context: str, kind: str) -> list[tuple[dict[str, Any], Cause | None]]:

@@ -179,10 +179,9 @@ async def two_rooms(house: House) -> tuple[int, int]:
     return bad, good
 
 
+@pytest.mark.parametrize("database_settings", ["postgres"], indirect=True)
 async def test_a_room_whose_row_somebody_holds_keeps_none_from_its_ticks(house: House):
     """As another process does that draws. SQLite has one writer for a file: there everybody waits for it."""
-    if house.room_database.dialect == "sqlite":
-        return
     bad, good = await two_rooms(house)
     await house.tick(DRAWN_MS)
     await house.tick(500)

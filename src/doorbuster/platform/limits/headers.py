@@ -33,9 +33,6 @@ def rate_limit_headers(applied: Sequence[Applied]) -> list[tuple[bytes, bytes]]:
     shown = applied[:SHOWN_MAX]
     if not shown:
         return []
-    if len(shown) == 1:  # nearly always
-        (only,) = shown
-        return [(b"ratelimit-policy", _policy(only.name, only.policy)), (b"ratelimit", _state(only))]
     policies = b", ".join([_policy(each.name, each.policy) for each in shown])
     return [(b"ratelimit-policy", policies), (b"ratelimit", b", ".join([_state(each) for each in shown]))]
 

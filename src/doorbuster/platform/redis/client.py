@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from doorbuster.kernel.errors import Overloaded, Unavailable
 from doorbuster.platform.breaker.breaker import monotonic_ms
@@ -21,6 +21,7 @@ from doorbuster.platform.redis.settings import REDIS
 if TYPE_CHECKING:
     from doorbuster.platform.redis.way import Way
 
+T = TypeVar("T")
 NeighbourOf = Callable[[str], Neighbour]
 """By the server's address in a cluster; a server alone is \"\"."""
 
@@ -51,17 +52,11 @@ class Redis:
 
     async def places(self) -> Sequence[str]:
         """All servers that have keys. Raises Unavailable."""
-        try:
-            return await self._way.places()
-        except self._failures as failure:
-            raise Unavailable("Redis is not available") from failure
+        return await self._heard(self._way.places())
 
     async def command(self, *words: object, at: str | None = None) -> Any:
         """Of the server that has the key, the second word; or `at` a place. Raises Unavailable."""
-        try:
-            return await self._way.ask(words, at)
-        except self._failures as failure:
-            raise Unavailable("Redis is not available") from failure
+        return await self._heard(self._way.ask(words, at))
 
     async def everywhere(self, *words: object) -> list[Any]:
         """What each server says to a command that is about no key. Raises Unavailable."""
@@ -69,24 +64,24 @@ class Redis:
 
     async def run(self, source: Source, keys: Sequence[str], arguments: Sequence[object]) -> Any:
         """Raises Unavailable."""
-        try:
-            return await self._way.run(source, keys, arguments)
-        except self._failures as failure:
-            raise Unavailable("Redis is not available") from failure
+        return await self._heard(self._way.run(source, keys, arguments))
 
     async def run_all(self, calls: Sequence[Call]) -> list[Any]:
         """The scripts' answers, in one round trip to each server; Unavailable for a call that failed alone.
 
         Raises Unavailable, if all failed together.
         """
-        try:
-            answers = await self._way.run_all(calls)
-        except self._failures as failure:
-            raise Unavailable("Redis is not available") from failure
-        return [_told(answer) for answer in answers]
+        return [_told(answer) for answer in await self._heard(self._way.run_all(calls))]
 
     async def close(self) -> None:
         await self._way.close()
+
+    async def _heard(self, asked: Awaitable[T]) -> T:
+        """Raises Unavailable."""
+        try:
+            return await asked
+        except self._failures as failure:
+            raise Unavailable("Redis is not available") from failure
 
 
 def _of_our_own(instance: str) -> Neighbour:
